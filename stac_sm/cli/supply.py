@@ -241,7 +241,10 @@ def _where(folder: str) -> str:
 @click.option("--tiles", help="Tile ids with commas between, e.g. h18v04.  [default: the project file's]")
 @click.option("--model", help="Id of the model item.  [default: the only one]")
 @click.option(
-    "--accept-unskilled", is_flag=True, help="Make products with a model that is worse than its own input, too."
+    "--accept-unskilled/--refuse-unskilled",
+    default=True,
+    show_default=True,
+    help="Whether products are made with a model that is worse than its own input, too; the report says it.",
 )
 @workers_option
 @json_option
@@ -258,8 +261,8 @@ def update(
 
     Prints one report. Inputs that cannot be fetched are named, and the rest is done: then, and if anything failed, the
     exit code is 1. What the services have not published yet is no failure. An update of this project that is at work on
-    the same disk is left alone; elsewhere two at once publish nothing twice. With a model that is worse than its own
-    input at unseen stations nothing is made, unless --accept-unskilled is given.
+    the same disk is left alone; elsewhere two at once publish nothing twice. Where the model is worse than its own
+    input at unseen stations, the report says so.
     """
     from stac_sm.core.period import Period
     from stac_sm.workflows.fetch import today_utc

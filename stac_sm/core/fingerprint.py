@@ -29,7 +29,8 @@ ALGORITHM_VERSIONS: dict[Stage, str] = {
     # since 4, one learner for projects and tables; since 5, widths of intervals are constant unless others are better
     "product": "2",
     "aggregates": "1",
-    "validation": "3",  # of the product: since 2, station series are a restricted asset; since 3, QA4SM's figures
+    "validation": "4",  # of the product: since 2, station series are a restricted asset; since 3, QA4SM's figures;
+    # since 4, all data sets are scaled, readings are counted in the period, errors of a triplet have to be determined
 }
 """Version of the algorithm of each stage.
 
@@ -47,6 +48,7 @@ VERSION_REASONS: dict[Stage, dict[str, str]] = {
     "validation": {
         "2": "station series are a restricted asset",
         "3": "the figures of QA4SM, triple collocation at stations and a protocol",
+        "4": "other data sets are scaled as the product is, and what is dropped is counted in the period alone",
     },
 }
 """Why a version was raised, by stage and version: ``stac-sm doctor`` says it of results that other versions have made.

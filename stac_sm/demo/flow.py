@@ -30,7 +30,7 @@ from stac_sm.model.diagnostics.results import DiagnosticsBudget
 from stac_sm.model.forest.kernel_loader import KernelError, load_kernel
 from stac_sm.model.item import MODELS_COLLECTION
 from stac_sm.model.model import Model
-from stac_sm.model.skill import read_skill, skill_sentences
+from stac_sm.model.skill import Skill, read_skill, skill_sentences, unskilled
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.simulate.dataset import write_simulated_earth
 from stac_sm.simulate.earth import Earth
@@ -112,6 +112,9 @@ class DemoReport:
     next: tuple[str, str]
     """Arguments of ``stac-sm`` to type next."""
 
+    skill: tuple[Skill, ...] = ()
+    """Skill of the model at unseen sites and networks, as its item states it."""
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form.
 
@@ -120,13 +123,17 @@ class DemoReport:
         dict
             Fields of the report by name, and that they are ``simulated``.
         """
-        return {"simulated": True, **asdict(self)}
+        return {"simulated": True, **asdict(self), "skill": [one.to_dict() for one in self.skill]}
 
     @property
     def text(self) -> str:
         """Report for people, several lines."""
         folder = Path(self.catalog).parent
-        lines = ["", "validation of the model at simulated stations (m3 m-3), all stations:"]
+        lines = [
+            *skill_sentences(self.skill),
+            "",
+            "validation of the model at simulated stations (m3 m-3), all stations:",
+        ]
         lines += [_score_line(one) for one in self.scores if one["scored_on"] == "all"]
         truth = self.truth
         lines += [
@@ -221,8 +228,9 @@ def _run_alone(folder: Path, workers: int, earth: Earth, log: LogFunction) -> De
         model = train_step(project, matchups, budget=DiagnosticsBudget.small())
         made += sum(task.result() for task in [*ingested.values(), *others])
         compiled.result()
-        for sentence in skill_sentences(read_skill(model.item["properties"]) or ()):
-            log(f"  {sentence}")
+        skill = read_skill(model.item["properties"]) or ()
+        if unskilled(skill):  # `plan` would refuse it
+            log(f"  {skill_sentences(skill)[0]}; the demo goes on")
         plan = _plan(project, model, earth)
         log(f"5 predict {len(plan.days)} tile-days on a local Dask cluster: {plan.counts}")
         made += matchups.new + model.new + _run(project, plan, workers, log)
@@ -243,6 +251,7 @@ def _run_alone(folder: Path, workers: int, earth: Earth, log: LogFunction) -> De
             new=made,
             seconds=time.monotonic() - started,
             next=_next(earth),
+            skill=skill,
         )
 
 

@@ -240,7 +240,12 @@ def sites_of_stations(
 
 
 def site_daily_means(
-    sites: pd.DataFrame, stations: Iterable[Station], rules: StationRules, *, workers: int = 1
+    sites: pd.DataFrame,
+    stations: Iterable[Station],
+    rules: StationRules,
+    *,
+    period: Period | None = None,
+    workers: int = 1,
 ) -> tuple[pd.DataFrame, Counter[str]]:
     """Compute the daily means of all sites, and count the readings that are not used.
 
@@ -252,6 +257,8 @@ def site_daily_means(
         At least all stations of the sites.
     rules
         Which readings count, and how many a day needs.
+    period
+        UTC days: readings outside are neither used nor counted; None: all that there are.
     workers
         Processes that read. With more than one the caller's main module must be importable. Does not change the table.
 
@@ -276,7 +283,7 @@ def site_daily_means(
     dropped: Counter[str] = Counter(dict.fromkeys(DROPPED, 0))
     frames = []
     read = [station for _, station in members_of_sites]
-    daily_series = map_jobs(partial(_read_daily, rules=rules), read, workers, chunk=8, least_jobs=_FEW)
+    daily_series = map_jobs(partial(_read_daily, rules=rules, period=period), read, workers, chunk=8, least_jobs=_FEW)
     for (site, _), (daily, counts) in zip(members_of_sites, daily_series, strict=True):
         dropped.update(counts)
         frames.append(daily.assign(site=site))
@@ -286,8 +293,13 @@ def site_daily_means(
     return daily.groupby(["site", "date"], as_index=False).agg(sm=("sm", "mean"), n=("n", "sum")), dropped
 
 
-def _read_daily(station: Station, rules: StationRules) -> tuple[pd.DataFrame, Mapping[str, int]]:
-    return _daily(_read_series(station), rules)
+def _read_daily(
+    station: Station, rules: StationRules, period: Period | None = None
+) -> tuple[pd.DataFrame, Mapping[str, int]]:
+    series = _read_series(station)
+    if period is not None:
+        series = series[(series["time"] >= str(period.start)) & (series["time"] < str(period.end))]
+    return _daily(series, rules)
 
 
 def _daily(series: pd.DataFrame, rules: StationRules) -> tuple[pd.DataFrame, Mapping[str, int]]:

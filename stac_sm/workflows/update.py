@@ -111,7 +111,7 @@ def update_project(
     *,
     tiles: Sequence[str] = (),
     model: str | None = None,
-    accept_unskilled: bool = False,
+    accept_unskilled: bool = True,
     workers: int = 2,
     say: Callable[[str], None] = lambda line: None,
     today: date | None = None,
@@ -129,8 +129,8 @@ def update_project(
     model
         Id of the model item; None: the only one.
     accept_unskilled
-        Whether products are made with a model that is worse than its own input at unseen sites; else that is a failure,
-        as `plan` has it.
+        Whether products are made with a model that is worse than its own input at unseen sites, which the report says
+        then; else that is a failure, as `plan` has it.
     workers
         Processes of ingest and of the run.
     say

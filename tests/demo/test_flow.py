@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from stac_sm.cli.main import main
 from stac_sm.core.metrics import Scores
 from stac_sm.demo.flow import SOURCES, DemoComparison, DemoReport
 from stac_sm.ingest.registry import provider_classes
+from stac_sm.model.skill import Skill
 from stac_sm.storage.disk_lock import lock_file
 
 NOTHING = float("nan")
@@ -36,6 +38,14 @@ def test_other_products_are_told_with_their_cells() -> None:
     (one,) = made.to_dict()["others"]
     assert one["collection"] == "smap"
     assert one["scores"]["n"] == 246
+
+
+def test_the_skill_of_the_model_is_the_first_thing_said_and_in_json() -> None:
+    worse = Skill("site", "input", "swvl1", 100, 9, 0.06, 0.05, 0.2, -0.1, 0.4)
+    made = dataclasses.replace(report(), skill=(worse,))
+    assert made.text.startswith("WORSE THAN ITS OWN INPUT: at unseen sites RMSE 0.0600, +20 %")
+    assert made.to_dict()["skill"] == [worse.to_dict()]
+    assert report().to_dict()["skill"] == []
 
 
 def test_a_day_that_another_product_has_not_seen_is_no_number() -> None:

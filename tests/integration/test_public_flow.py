@@ -114,7 +114,7 @@ def test_a_stranger_goes_from_an_empty_folder_to_a_validated_product_that_is_kep
         assert 1000 < int(sm.notnull().sum()) < 20_000, "the island"
         assert 0.05 < float(sm.mean()) < 0.5
 
-    report = json.loads(called([*update, "--accept-unskilled", "--json"]).stdout)
+    report = json.loads(called([*update, "--json"]).stdout)
     assert report["succeeded"]
     assert report["fetched"] == {"era5-land": {"fetched": 1}}
     assert report["made"] == {"new": 1, "replaced": 0, "done": 0}

@@ -124,6 +124,21 @@ def test_stations_outside_a_grid_belong_to_no_site(tmp_path):
     assert GRID.tile_at(100, -20)
 
 
+def test_readings_outside_a_period_are_neither_used_nor_counted(tmp_path):
+    flags = ["G"] * 72
+    flags[0], flags[30], flags[31] = "M", "M", "D01"  # one on the first day, two on the second
+    write_stm(tmp_path, days=3, values=np.full(72, 0.2), flags=flags)
+    stations = stations_of(tmp_path)
+    where = sites_of_stations(stations, GRID)
+    day = Period.of_day(date(2018, 1, 2))
+    series, dropped = site_daily_means(where, stations, StationRules(), period=day)
+    assert series["date"].tolist() == [pd.Timestamp("2018-01-02")]
+    assert series["n"].tolist() == [22]
+    assert dropped == {"depth": 0, "flag": 2, "range": 0, "hours": 0}
+    series, dropped = site_daily_means(where, stations, StationRules(), period=Period.of_day(date(2017, 1, 2)))
+    assert (len(series), sum(dropped.values())) == (0, 0)
+
+
 def test_nothing_is_something(tmp_path):
     table = sites_of_stations([], GRID)
     assert list(table.columns) == ["site", "stations", "network", "lon", "lat", "tile", "row", "col"]

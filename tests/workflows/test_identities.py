@@ -252,7 +252,7 @@ GOLDEN = {
     "model of a table": "801edd167387a9519b986c56517403933a52786de2a5d27a196176dd9faf7b7e",
     "tile-day": "c68f63e6dfc887c5ea8eed5626e2f09f9c5bdb9e84224249f7c2eda490f28581",
     "aggregate": "cdb6b88022d471c343e46b56e9164961826f7beabe22f217b8c37d52a9391976",
-    "validation": "4cd7d5c5eb32a0e822960a32df2a072767e66688392d4a1fcc6b895109832774",
+    "validation": "24dd9275a58fd27e16ae54f874402d54e8a892aa3b04292390acb7fe527e1f97",
     "parts of a tile-day": json.dumps(
         {
             "algorithm": "cc11310c",

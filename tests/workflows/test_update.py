@@ -185,21 +185,22 @@ def start_day(item):
     return item.common_metadata.start_datetime.date()
 
 
-def test_a_model_that_is_worse_than_its_own_input_makes_products_on_request_only(project, monkeypatch):
-    """As `plan`: inputs are fetched and ingested, nothing is made, and the exit code is 1."""
+def test_a_model_that_is_worse_than_its_own_input_is_said_in_the_report_and_refused_on_request(project, monkeypatch):
+    """Refused, as `plan` does: inputs are fetched and ingested, nothing is made, and the exit code is 1."""
     monkeypatch.setattr("stac_sm.workflows.run.run.task_records", in_this_process)
     id = only_model(project)
     worse = Skill("site", "input", "swvl1", 100, 9, 0.06, 0.05, 0.2, -0.1, 0.4)
     edit(project.catalog, "sm-models", id, lambda item: item["properties"].update({SKILL_PROPERTY: [worse.to_dict()]}))
     call = ["update", "--project", str(project.folder), "--tiles", TILE, "--period", str(DAYS), "--workers", "1"]
-    done = CliRunner().invoke(main, call)
+    done = CliRunner().invoke(main, [*call, "--refuse-unskilled"])
     assert done.exit_code == 1, done.output
     assert f"failed: model {id}: WORSE THAN ITS OWN INPUT" in done.stderr
     assert "--accept-unskilled" in done.stderr
     assert "era5-land" in done.stdout
     assert project.catalog.items(PRODUCT_COLLECTION) == []
-    done = CliRunner().invoke(main, [*call, "--accept-unskilled", "--json"])
+    done = CliRunner().invoke(main, [*call, "--json"])
     assert done.exit_code == 0, done.output
+    assert f"model {id}: WORSE THAN ITS OWN INPUT" in done.stderr
     assert json.loads(done.stdout)["made"]["new"] == len(DAYS)
     assert "WORSE THAN ITS OWN INPUT" in json.loads(done.stdout)["skill"][0]
     product = read_project(project.folder).catalog.items(PRODUCT_COLLECTION)[0]

@@ -52,7 +52,7 @@ SEASON, CLIMATE, LAND_COVER, ELEVATION, DEPTH = "season", "climate", "land cover
 SEASONS = ("December to February", "March to May", "June to August", "September to November")
 """Names of the seasons, in the order of the year."""
 
-CLIMATES = {"A": "tropical", "B": "arid", "C": "temperate", "D": "continental", "E": "polar"}
+CLIMATES = {"A": "tropical", "B": "arid", "C": "temperate", "D": "cold", "E": "polar"}
 """First letter of a Koeppen-Geiger code to the name of the main climate."""
 
 _ENTRIES = 1 << 20  # of rows times resamples that are ranked at once, so that memory is bounded
@@ -112,6 +112,9 @@ class GroupScores:
     within_target: float = math.nan
     """Share of the scored sites whose ubRMSE is below the GCOS target, 0.04 m3 m-3; NaN without sites."""
 
+    site_values: Mapping[str, tuple[float, ...]] = field(default_factory=dict, repr=False)
+    """Figure to its values at the scored sites, which ``spread`` is of; empty for a station."""
+
     @property
     def row(self) -> dict[str, Any]:
         """All numbers in one flat record, for tables and JSON; NaN where there is none."""
@@ -143,6 +146,9 @@ class ScoreTable:
     classes: Mapping[str, tuple[GroupScores, ...]]
     """Kind of class (``season``, ``climate``, ...) to its classes that have rows, in their order."""
 
+    confidence: float = CONFIDENCE
+    """Share that the intervals cover."""
+
     @property
     def groups(self) -> Iterator[GroupScores]:
         """All groups: the whole, networks, classes, stations."""
@@ -159,10 +165,11 @@ class ScoreTable:
         -------
         dict
             ``all`` (a record), ``networks``, ``classes``, ``stations`` (lists of records as `GroupScores.row` has
-            them) and ``gcos_ubrmse``, m3 m-3.
+            them), ``gcos_ubrmse``, m3 m-3, and ``confidence``, the share that intervals cover.
         """
         return {
             "gcos_ubrmse": GCOS_UBRMSE,
+            "confidence": self.confidence,
             "all": self.pooled.row,
             "networks": [one.row for one in self.networks],
             "classes": [one.row for classes in self.classes.values() for one in classes],
@@ -196,7 +203,7 @@ def score_groups(
     confidence
         Share that the intervals cover.
     seed
-        Seed of the resamples. Those of a station depend on it and the station's id only.
+        Seed of the resamples. They depend on it and the ids of the sites only.
 
     Returns
     -------
@@ -221,6 +228,7 @@ def score_groups(
         tuple(_group(NETWORK, name, [one for one in sites if one.network == name], draw) for name in networks),
         tuple(_station(one, draw) for one in sites),
         {kind: groups for kind, groups in classes.items() if groups},
+        confidence,
     )
 
 
@@ -390,7 +398,7 @@ def _group(kind: str, name: str, sites: Sequence[_Site], draw: _Draws) -> GroupS
     whole = _joined(sites)
     each = [one.pair.scores for one in sites if one.pair.prediction.size >= LEAST_ROWS]
     values = {figure: np.array([getattr(one, figure) for one in each], float) for figure in FIGURES}
-    intervals, of_medians = _site_intervals(kind, name, sites, whole, values, draw)
+    intervals, of_medians = _site_intervals(sites, whole, values, draw)
     ubrmse = values["ubrmse"][np.isfinite(values["ubrmse"])]
     return GroupScores(
         kind,
@@ -403,6 +411,7 @@ def _group(kind: str, name: str, sites: Sequence[_Site], draw: _Draws) -> GroupS
         {figure: spread_of(of) for figure, of in values.items()},
         of_medians,
         float((ubrmse < GCOS_UBRMSE).mean()) if ubrmse.size else math.nan,
+        {figure: tuple(of.tolist()) for figure, of in values.items()},
     )
 
 
@@ -420,17 +429,18 @@ def _joined(sites: Sequence[_Site]) -> PreparedPair:
 
 
 def _site_intervals(
-    kind: str,
-    name: str,
     sites: Sequence[_Site],
     whole: PreparedPair,
     values: Mapping[str, Float64Array],
     draw: _Draws,
 ) -> tuple[dict[str, Interval], dict[str, Interval]]:
-    """Return intervals of the scores of all rows and of the medians over sites, by resampling sites."""
+    """Return intervals of the scores of all rows and of the medians over sites, by resampling sites.
+
+    Resamples depend on the sites alone, so that two groups of the same rows have the same intervals.
+    """
     if not draw.resamples or len(sites) < LEAST_SITES:
         return {}, {}
-    generator = generator_of(draw.seed, kind, name)
+    generator = generator_of(draw.seed, *(one.id for one in sites))
     weights = site_weights(len(sites), draw.resamples, generator)
     found = figures_of_sums(weights @ _sums(sites, lambda pair: (pair.prediction, pair.observation)))
     for key, (r, u) in {"long_term": ("r_long", "ubrmse_long"), "short_term": ("r_short", "ubrmse_short")}.items():

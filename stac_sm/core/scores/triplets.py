@@ -94,12 +94,17 @@ class TripletResult:
     def determined(self) -> bool:
         """Whether the triplet says something.
 
-        It is not refused, at most a fifth of its resamples are degenerate, and each correlation lies in its interval.
-        Without resamples that it is not refused is all that is known.
+        It is not refused, at most a fifth of its resamples are degenerate, and each correlation and error lies in its
+        interval: the rule that stations are screened by. Without resamples that it is not refused is all that is known.
         """
         if self.status != "ok" or self.degenerate > MOST_DEGENERATE * self.resamples:
             return False
-        known = [(one.correlation, one.intervals["correlation"]) for one in self.data_sets if one.intervals]
+        known = [
+            (getattr(one, name), one.intervals[name])
+            for one in self.data_sets
+            for name in ("correlation", "error_std")
+            if one.intervals
+        ]
         return all(interval.low <= value <= interval.high for value, interval in known if interval.known)
 
     @property
@@ -212,7 +217,7 @@ def collocate_triplets(
                 names,
                 figures.n,
                 figures.status,
-                _reasons(names, dependence or {}),
+                dependence_reasons(names, dependence or {}),
                 _three(
                     DataSetErrors(
                         name,
@@ -272,8 +277,21 @@ def _resampled(rows: Float64Array, resamples: int, generator: np.random.Generato
     return collocation_figures(q)
 
 
-def _reasons(names: Sequence[str], dependence: Dependence) -> str:
-    """Return why the errors of three data sets are dependent; empty if they are not."""
+def dependence_reasons(names: Sequence[str], dependence: Dependence) -> str:
+    """Return why the errors of three data sets are dependent.
+
+    Parameters
+    ----------
+    names
+        The data sets.
+    dependence
+        Which errors are dependent, and why.
+
+    Returns
+    -------
+    str
+        The reasons; empty if the errors are independent.
+    """
     return "; ".join(reason for pair, reason in dependence.items() if pair <= set(names))
 
 

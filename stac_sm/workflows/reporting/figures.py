@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from stac_sm.core.arrays import Float64Array
-from stac_sm.core.scores.groups import LEAST_ROWS, GroupScores
+from stac_sm.core.scores.groups import GroupScores
 from stac_sm.core.scores.pair import GCOS_UBRMSE
 from stac_sm.model.diagnostics.results import Diagnostics, PermutationImportance
 from stac_sm.model.evaluate import CORRECTED, SCREENED, UNSCREENED, StrategyResult
@@ -296,15 +296,13 @@ def residuals_figure(groups: Sequence[tuple[str, Sequence[ClassResiduals]]]) -> 
     return figure_png(figure)
 
 
-def score_boxes_figure(groups: Sequence[GroupScores], stations: Sequence[GroupScores]) -> bytes | None:
-    """Draw R, ubRMSE and bias of the sites of each group: box, middle half and median; dots, the sites of a network.
+def score_boxes_figure(groups: Sequence[GroupScores]) -> bytes | None:
+    """Draw R, ubRMSE and bias of the sites of each group: box, middle half and median; dots, the sites.
 
     Parameters
     ----------
     groups
         Networks, or classes of one kind.
-    stations
-        Scores of the sites.
 
     Returns
     -------
@@ -335,7 +333,7 @@ def score_boxes_figure(groups: Sequence[GroupScores], stations: Sequence[GroupSc
             medianprops={"color": "black", "linewidth": 1.6},
         )
         for place, group in enumerate(shown, 1):
-            sites = [getattr(one.scores, name) for one in stations if _is_of(one, group)]
+            sites = group.site_values[name]
             axes.plot(sites, [place] * len(sites), "o", color=ORANGE, markersize=2.5, alpha=0.7)
         axes.set_title(title, fontsize=9)
         tidy(axes, unit)
@@ -347,11 +345,6 @@ def score_boxes_figure(groups: Sequence[GroupScores], stations: Sequence[GroupSc
     panels[1].set_title(f"ubRMSE (dashed: GCOS {GCOS_UBRMSE:g})", fontsize=8)
     panels[2].axvline(0, color="black", linewidth=0.8)
     return figure_png(figure)
-
-
-def _is_of(station: GroupScores, group: GroupScores) -> bool:
-    """Return whether a station with rows enough is of a network."""
-    return group.kind == "network" and station.network == group.name and station.scores.n >= LEAST_ROWS
 
 
 def _boxes(axes: Any, classes: Sequence[ClassResiduals]) -> None:

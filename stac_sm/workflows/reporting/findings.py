@@ -1,8 +1,8 @@
 """Work out every number of a report once, for the page, the figures and ``metrics.json``.
 
 `ReportInputs` is what a report is made from, `ReportFindings` what follows from it: scores with intervals, coverage of
-prediction intervals, errors by class. Intervals of scores resample sites, since the rows of one site are not
-independent.
+prediction intervals, errors by class. Scores and their intervals are those of `stac_sm.core.scores`, as `validate` has
+them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from stac_sm.core.columns import Columns, label_column, require_columns
 from stac_sm.core.errors import InputError
 from stac_sm.core.metrics import Scores, agreement_scores
 from stac_sm.core.scores.groups import CLIMATE, ScoreTable, climate_class, score_groups
+from stac_sm.core.scores.resampling import NO_INTERVAL
 from stac_sm.model.diagnostics.results import Diagnostics
 from stac_sm.model.evaluate import SCREENED, UNSCREENED, Evaluation, StrategyResult, station_scores
-from stac_sm.model.skill import Skill
+from stac_sm.model.skill import CONFIDENCE, Skill
 from stac_sm.stations.screening import ScreeningResult
 from stac_sm.workflows.reporting.labels import PUBLISHED_SCORES, climate_label, latitude_band_label
 
@@ -59,6 +60,9 @@ class ReportInputs:
 
     climate: Mapping[str, str] = field(default_factory=dict)
     """Koeppen-Geiger class by site, e.g. ``Cfa``; the first letter counts. Without any, latitude takes its place."""
+
+    site_classes: pd.DataFrame | None = None
+    """Classes of sites that scores are given by, as `score_groups` takes them; None: those of ``climate``."""
 
     intervals: pd.DataFrame | None = None
     """Prediction intervals of held-out sites: ``row`` (position in the table), ``low``, ``high``, m3 m-3."""
@@ -105,31 +109,6 @@ _RESAMPLES = 1000
 _LEVELS = (0.05, 0.95)
 
 
-def site_intervals(rows: pd.DataFrame, *, seed: int = 0) -> dict[str, ScoreInterval]:
-    """Return 90 % bootstrap intervals of pooled scores over sites.
-
-    Parameters
-    ----------
-    rows
-        Columns ``site, observed, predicted``, m3 m-3, finite.
-    seed
-        Of the resamples.
-
-    Returns
-    -------
-    dict
-        Lower and upper end of ``r``, ``rmse``, ``ubrmse`` and ``bias``; NaN with fewer than two sites.
-    """
-    p, o = rows["predicted"].to_numpy(dtype=float), rows["observed"].to_numpy(dtype=float)
-    centre = o.mean() if len(o) else 0.0  # sums of squares of centred values do not cancel
-    p, o = p - centre, o - centre
-    sums = pd.DataFrame({"n": 1.0, "p": p, "o": o, "pp": p * p, "oo": o * o, "po": p * o})
-    by_site = sums.groupby(rows["site"].to_numpy()).sum().to_numpy()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = _scores(_resampled(by_site, seed))
-    return {name: _ends(one) for name, one in zip(("r", "rmse", "ubrmse", "bias"), drawn, strict=True)}
-
-
 def mean_interval(values: NDArray[Any], sites: NDArray[Any], *, seed: int = 0) -> ScoreInterval:
     """Return the 90 % bootstrap interval over sites of a mean over rows.
 
@@ -166,15 +145,6 @@ def _ends(drawn: NDArray[np.float64]) -> ScoreInterval:
     sound = drawn[np.isfinite(drawn)]
     low, high = np.quantile(sound, _LEVELS) if sound.size else (math.nan, math.nan)
     return float(low), float(high)
-
-
-def _scores(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return R, RMSE, ubRMSE and bias, dims (score, resample), of sums with dims (resample, moment)."""
-    n, p, o, pp, oo, po = sums.T
-    bias = (p - o) / n
-    squared = np.maximum((pp - 2 * po + oo) / n, 0)
-    r = (po - p * o / n) / np.sqrt((pp - p * p / n) * (oo - o * o / n))
-    return np.stack([r, np.sqrt(squared), np.sqrt(np.maximum(squared - bias**2, 0)), bias])
 
 
 @dataclass(frozen=True)
@@ -273,6 +243,7 @@ METRICS_FORMAT = 1
 """Version of the layout of ``metrics.json``."""
 
 SITE_STRATEGY = "site"
+_HEADLINE = ("r", "rmse", "ubrmse", "bias")
 _EDGES = (-math.inf, 0.1, 0.2, 0.3, 0.4, math.inf)
 
 
@@ -307,8 +278,12 @@ class ReportFindings:
 
     @cached_property
     def intervals(self) -> dict[str, ScoreInterval]:
-        """90 % intervals of the headline, by resampling sites; empty without one, NaN with a single site."""
-        return site_intervals(self.unseen_site_rows) if self.headline else {}
+        """90 % intervals of the headline, by resampling sites; empty without one, NaN with fewer than three sites."""
+        if self.headline is None or self.unseen_site_scores is None:
+            return {}
+        found = self.unseen_site_scores.pooled.intervals
+        ends = {name: found.get(name, NO_INTERVAL) for name in _HEADLINE}
+        return {name: (one.low, one.high) for name, one in ends.items()}
 
     @cached_property
     def unseen_site_rows(self) -> pd.DataFrame:
@@ -339,11 +314,15 @@ class ReportFindings:
         named = label_column(table, columns.site)
         networks = dict(zip(named, table[columns.network].astype(str), strict=True)) if columns.network in table else {}
         climate = {site: climate_class(code) for site, code in self.report.climate.items()}
+        classes = self.report.site_classes
+        if classes is None and climate:
+            classes = pd.DataFrame({CLIMATE: climate})
         return score_groups(
             rows[["site", "date", "observed", "predicted"]].assign(
                 network=rows["site"].map(networks).fillna("unknown")
             ),
-            pd.DataFrame({CLIMATE: climate}) if climate else None,
+            classes,
+            confidence=CONFIDENCE,
         )
 
     @cached_property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stac_sm.core.scores.groups import climate_class
 from stac_sm.model.evaluate import CLIMATOLOGY, CORRECTED, SCREENED, UNSCREENED
 
 UNIT = "m³ m⁻³"
@@ -17,15 +18,6 @@ STRATEGY_LABELS: Mapping[str, tuple[str, str]] = {
     "block": ("Unseen regions", "All sites in a block of longitude and latitude are held out together."),
 }
 """Name and meaning of each strategy."""
-
-CLIMATE_LABELS: Mapping[str, str] = {
-    "A": "A tropical",
-    "B": "B arid",
-    "C": "C temperate",
-    "D": "D cold",
-    "E": "E polar",
-}
-"""Main classes of Koeppen and Geiger."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +64,7 @@ def method_label(method: str, names: Mapping[str, str]) -> str:
 
 def climate_label(code: str) -> str:
     """Return the main class of a Koeppen-Geiger code."""
-    return CLIMATE_LABELS.get(code[:1].upper(), "unknown")
+    return climate_class(code.upper()) or "unknown"
 
 
 def latitude_band_label(lat: float) -> str:

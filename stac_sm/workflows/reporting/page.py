@@ -7,14 +7,15 @@ station data may forbid to pass it on. The same input gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from stac_sm.core.metrics import Scores
 from stac_sm.model.diagnostics.results import FLAGGED
-from stac_sm.model.skill import skill_sentences, unskilled
+from stac_sm.model.skill import CONFIDENCE, skill_sentences, unskilled
 from stac_sm.model.skill_scores import random_rows_sentence
 from stac_sm.stac.visibility import VISIBILITY_FIELD, Visibility
 from stac_sm.workflows.reporting import figures, stations
@@ -38,6 +39,7 @@ from stac_sm.workflows.reporting.tables import (
     residual_table,
     score_table,
     screening_table,
+    skill_table,
 )
 
 PageSection = tuple[str, str, str, list[HtmlContent]]  # anchor, class of its width, heading, content
@@ -148,30 +150,53 @@ def _headline(findings: ReportFindings) -> HtmlNode:
     if result is None:
         why = findings.report.evaluation.notes.get(SITE_STRATEGY, "this strategy was not asked for")
         return html_element("div", html_element("p", f"No score at unseen sites: {why}."), class_="headline")
-    shown = []
-    for name, label in _SHOWN:
-        low, high = (format_score(end, name) for end in findings.intervals[name])
-        value = html_element(
-            "dd", format_score(getattr(result.pooled, name), name), html_element("small", f"{low} to {high}")
-        )
-        shown.append(html_element("div", html_element("dt", label), value))
     sentences = skill_sentences(findings.report.skill)
     worse = sentences[:1] if unskilled(findings.report.skill) else []
+    random = random_rows_sentence(findings.report.evaluation.predictions, findings.report.method(SITE_STRATEGY))
     return html_element(
         "div",
         *(html_element("p", html_element("strong", f"{one}.")) for one in worse),
         html_element(
             "p", html_element("strong", "At sites that the model has never seen"), f" ({_trained_on(findings)}):"
         ),
-        html_element("dl", *shown),
-        html_element(
-            "p",
-            html_element("small", "Below each score: its 90 % interval, by resampling sites."),
-        ),
-        *(html_element("p", f"{one[:1].upper()}{one[1:]}.") for one in sentences[len(worse) :]),
-        html_element("p", *_beside(findings)),
+        *headline_scores(result.pooled, findings.intervals, CONFIDENCE),
+        *([skill_table(findings.report.skill, findings.report.names)] if findings.report.skill else []),
+        *([html_element("p", random)] if random else []),
         class_="headline",
     )
+
+
+def headline_scores(
+    scores: Scores, intervals: Mapping[str, tuple[float, float]], confidence: float
+) -> Iterator[HtmlNode]:
+    """Yield R, RMSE, ubRMSE and bias in large digits, each with its interval where there is one.
+
+    Parameters
+    ----------
+    scores
+        m3 m-3 but for R.
+    intervals
+        Name of a score to the ends of its interval, by resampling sites; NaN for none.
+    confidence
+        Share that the intervals cover.
+
+    Yields
+    ------
+    HtmlNode
+        The scores, and a line that says what stands below them.
+    """
+    shown, known = [], False
+    for name, label in _SHOWN:
+        low, high = intervals.get(name, (math.nan, math.nan))
+        sure = math.isfinite(low) and math.isfinite(high)
+        known |= sure
+        ends = [html_element("small", f"{format_score(low, name)} to {format_score(high, name)}")] if sure else []
+        value = html_element("dd", format_score(getattr(scores, name), name), *ends)
+        shown.append(html_element("div", html_element("dt", label), value))
+    yield html_element("dl", *shown)
+    if known:
+        about = f"Below each score: its {100 * confidence:g} % interval, by resampling sites."
+        yield html_element("p", html_element("small", about))
 
 
 def _trained_on(findings: ReportFindings) -> str:
@@ -181,16 +206,6 @@ def _trained_on(findings: ReportFindings) -> str:
     method = method_label(result.method, findings.report.names).removeprefix("Model, ")
     sites = findings.unseen_site_rows["site"].nunique()
     return f"trained on {method}, scored on all {result.pooled.n:,} rows of {sites} sites"
-
-
-def _beside(findings: ReportFindings) -> Iterator[str]:
-    """Yield the scores of the same rows by other means, and of the same model by an easier test."""
-    report, evaluation = findings.report, findings.report.evaluation
-    for one in evaluation.results:
-        if one.strategy == SITE_STRATEGY and one.scored_on == "all" and one.method.endswith(" bias-corrected"):
-            name = method_label(one.method, report.names)
-            yield f"{name}, on the same rows: R {one.pooled.r:.3f}, RMSE {one.pooled.rmse:.4f}. "
-    yield random_rows_sentence(evaluation.predictions, report.method(SITE_STRATEGY))
 
 
 def _warnings(findings: ReportFindings) -> Iterator[HtmlNode]:
@@ -275,7 +290,7 @@ def _series(findings: ReportFindings) -> Iterator[HtmlContent]:
 
 def _map(findings: ReportFindings) -> Iterator[HtmlContent]:
     lost = stations.stations_without_place(findings)
-    if (image := stations.station_map(findings)) is not None:
+    if (image := stations.station_map(findings.stations)) is not None:
         yield html_figure(
             image,
             "Two maps of the stations, coloured by correlation and by bias; the numbers are in metrics.json.",

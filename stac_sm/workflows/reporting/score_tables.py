@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from stac_sm.core.scores.groups import LEAST_ROWS, GroupScores, ScoreTable, Spread
 from stac_sm.core.scores.pair import GCOS_UBRMSE
-from stac_sm.core.scores.resampling import CONFIDENCE, NO_INTERVAL
+from stac_sm.core.scores.resampling import NO_INTERVAL, Interval
 from stac_sm.workflows.reporting.figures import score_boxes_figure
 from stac_sm.workflows.reporting.html import HtmlContent, html_element, html_figure, html_panels, html_table
 from stac_sm.workflows.reporting.labels import UNIT
@@ -21,8 +21,8 @@ _FIGURES = (  # name, heading, digits
 )  # fmt: skip
 _EXPLAINED = (
     f"Scores are in {UNIT}, but for correlations. Pooled scores are of all sites and days at once, with "
-    f"{CONFIDENCE:.0%} intervals in brackets; medians are over sites with at least {LEAST_ROWS} rows, with quartiles "
-    "in brackets. Boxes hold the middle half of these sites, the line is their median; a dot is a site of the network."
+    f"{{confidence:g}} % intervals in brackets; medians are over sites with at least {LEAST_ROWS} rows, with quartiles "
+    "in brackets. Boxes hold the middle half of these sites, the line is their median, a dot is a site."
 )
 _TARGET = f"GCOS target: ubRMSE {GCOS_UBRMSE:g}"
 _MOST_STATIONS = 300
@@ -41,11 +41,11 @@ def score_content(scores: Mapping[str, ScoreTable]) -> Iterator[HtmlContent]:
     Yields
     ------
     HtmlContent
-        Box plots; tables with 95 % intervals, and medians with quartiles over sites; the GCOS target is the last line.
+        Box plots; tables with intervals, and medians with quartiles over sites; the GCOS target is the last line.
     """
     if not scores:
         return
-    yield html_element("p", _EXPLAINED)
+    yield html_element("p", _EXPLAINED.format(confidence=100 * next(iter(scores.values())).confidence))
     for role, table in scores.items():
         kinds = [("Network", [table.pooled, *table.networks])]
         kinds += [(kind.capitalize(), list(groups)) for kind, groups in table.classes.items()]
@@ -53,7 +53,7 @@ def score_content(scores: Mapping[str, ScoreTable]) -> Iterator[HtmlContent]:
         tables: list[HtmlContent] = []
         for kind, groups in kinds:
             anchor = f"{'-'.join(kind.lower().split())}-{'-'.join(role.split())}"
-            if (image := score_boxes_figure(groups[1:] if kind == "Network" else groups, table.stations)) is not None:
+            if (image := score_boxes_figure(groups[1:] if kind == "Network" else groups)) is not None:
                 alt = (
                     f"Boxes of R, ubRMSE and bias of sites by {kind.lower()}, {role}; the numbers stand in the tables."
                 )
@@ -72,7 +72,7 @@ def _pooled(kind: str, groups: Sequence[GroupScores], role: str, anchor: str) ->
             _name(one),
             str(one.sites),
             str(one.scores.n),
-            *(_with_interval(one, name, digits) for name, _, digits in _FIGURES),
+            *(_score_with_interval(one, name, digits) for name, _, digits in _FIGURES),
         ]
         for one in groups
     ]
@@ -106,7 +106,7 @@ def _stations(table: ScoreTable, role: str) -> HtmlContent:
             one.name,
             one.network,
             str(one.scores.n),
-            *(_with_interval(one, name, digits) for name, _, digits in _FIGURES),
+            *(_score_with_interval(one, name, digits) for name, _, digits in _FIGURES),
             _p_value(one.scores.p_r),
             _p_value(one.scores.p_rho),
             *(number_text(1e4 * part, 2) for part in (one.scores.mse_corr, one.scores.mse_bias, one.scores.mse_var)),
@@ -127,8 +127,12 @@ def _name(one: GroupScores) -> HtmlContent:
     return one.name or html_element("span", "all", class_="first")
 
 
-def _with_interval(one: GroupScores, name: str, digits: int) -> HtmlContent:
-    value, interval = getattr(one.scores, name), one.intervals.get(name, NO_INTERVAL)
+def _score_with_interval(one: GroupScores, name: str, digits: int) -> HtmlContent:
+    return with_interval(getattr(one.scores, name), one.intervals.get(name, NO_INTERVAL), digits)
+
+
+def with_interval(value: float, interval: Interval, digits: int) -> HtmlContent:
+    """Return a number and its interval in brackets; without brackets where there is none."""
     text = number_text(value, digits)
     return _with_ends(text, interval.low, interval.high, digits) if interval.known else text
 

@@ -39,9 +39,20 @@ _DAYS_SHOWN = 3 * 366
 _KEYS = {"strategy", "fold", "row", "site", "date", "observed", "predicted", "unscreened", "screened"}
 
 
-def station_map(findings: ReportFindings) -> bytes | None:
-    """Draw two maps: R and bias of every station at unseen sites; None without places."""
-    stations = findings.stations.dropna(subset=["lon", "lat"])
+def station_map(found: pd.DataFrame) -> bytes | None:
+    """Draw two maps: R and bias of every station; None without places.
+
+    Parameters
+    ----------
+    found
+        ``lon``, ``lat`` (degrees; NaN: not drawn), ``r``, ``bias`` (m3 m-3) and ``kept``: a disc, else a square.
+
+    Returns
+    -------
+    bytes or None
+        PNG.
+    """
+    stations = found.dropna(subset=["lon", "lat"])
     if stations.empty:
         return None
     figure = new_figure(_map_height(stations), WIDE_FIGURE_WIDTH)
@@ -91,7 +102,7 @@ def _stations(
     title: str,
     unit: str,
 ) -> None:
-    """Draw stations coloured by one score: rings are those that screening kept, squares the others."""
+    """Draw stations coloured by one score: discs are those that screening kept, squares the others."""
     shapes, size = ((True, "o"), (False, "s")), _symbol_size(stations)
     for kept, marker in shapes:
         part = stations[stations["kept"] == kept]

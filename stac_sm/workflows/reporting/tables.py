@@ -9,6 +9,7 @@ from typing import Any
 from stac_sm.core.metrics import Scores
 from stac_sm.model.diagnostics.results import CLEAR, FLAGGED, Diagnostics, LeakageCheck
 from stac_sm.model.evaluate import StrategyResult
+from stac_sm.model.skill import CONFIDENCE, Skill
 from stac_sm.stations.screening import ScreeningResult
 from stac_sm.workflows.reporting.findings import ClassResiduals, IntervalCoverage, ReportFindings
 from stac_sm.workflows.reporting.html import HtmlContent, HtmlNode, html_element, html_table
@@ -50,6 +51,53 @@ def score_table(findings: ReportFindings) -> HtmlNode:
         rows,
         id="score-table",
     )  # fmt: skip
+
+
+def skill_table(skills: Sequence[Skill], names: Mapping[str, str]) -> HtmlNode:
+    """Return a table of the RMSE of a model beside that of what is known without it.
+
+    Parameters
+    ----------
+    skills
+        As `skill_scores.skill_of` returned them.
+    names
+        Words for the columns of inputs.
+
+    Returns
+    -------
+    HtmlNode
+        A line a hold-out and reference, unseen sites first.
+    """
+    rows: list[list[HtmlContent]] = [
+        [
+            strategy_label(one.strategy),
+            _reference_name(one, names),
+            f"{one.rows:,}",
+            str(one.sites),
+            f"{one.rmse:.4f}",
+            f"{one.reference_rmse:.4f}",
+            _percent(one.change),
+            f"{_percent(one.low)} to {_percent(one.high)}" if math.isfinite(one.low) else "-",
+        ]
+        for one in skills
+    ]
+    return html_table(
+        f"Skill: RMSE of the model and of what is known without it, on the same rows, {UNIT}",
+        ["held out", "reference", "rows", "sites", "RMSE of the model", "RMSE of the reference", "change",
+         f"{CONFIDENCE:.0%} interval".replace("%", " %")],
+        rows,
+        id="skill",
+    )  # fmt: skip
+
+
+def _reference_name(one: Skill, names: Mapping[str, str]) -> str:
+    if not one.name:
+        return f"{one.reference[:1].upper()}{one.reference[1:]} of the training sites"
+    return names.get(one.name, one.name) + (", bias-corrected" if one.reference.startswith("bias") else "")
+
+
+def _percent(value: float) -> str:
+    return f"{value:+.0%}".replace("%", " %")
 
 
 def _scores(one: StrategyResult) -> Iterator[str]:

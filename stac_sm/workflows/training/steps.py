@@ -43,6 +43,7 @@ from stac_sm.stations.screening_item import (
     screening_properties,
     write_screening_results,
 )
+from stac_sm.stations.site_classes import stations_at_sites
 from stac_sm.storage.address import asset_address
 from stac_sm.storage.single_writer import require_one_process
 from stac_sm.storage.store import read_address
@@ -561,11 +562,11 @@ def train_step(
         made["links"] += [_link(catalog, made, matchups.item), _link_to_collection(STATIONS)]
         item.update(made)
         assets = model_item.write_model_assets(run.model, scratch)
-        climate = {station.id: station.climate for station in [*stations, *left_out] if station.climate}
+        sites = stations_at_sites(where, [*stations, *left_out], project.stations)
         facts = {"features": ", ".join(run.model.features), "seed": project.training.seed}
         title = simulated_title(f"Model {item['id']}", simulated)
         said = [SIMULATED_NOTE, *notes] if simulated else notes
-        files = run.write_report(scratch, title, facts, climate, said)
+        files = run.write_report(scratch, title, facts, sites, said)
         fields = report_asset_fields()
         return assets | {key: AssetFile(file, file.suffix, fields[key]) for key, file in files.items()}
 

@@ -27,6 +27,7 @@ from stac_sm.model.skill import Skill
 from stac_sm.model.skill_scores import skill_of
 from stac_sm.stations.fold_climatology import without_years
 from stac_sm.stations.screening import ScreeningResult, require_sites, training_screener
+from stac_sm.stations.site_classes import SitesOfStations, site_classes
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.reporting.findings import NOMINAL_COVERAGE, ReportInputs
 from stac_sm.workflows.reporting.page import write_model_report
@@ -88,7 +89,7 @@ class TrainingRun:
         folder: Path,
         title: str,
         facts: Mapping[str, object],
-        climate: Mapping[str, str],
+        sites: SitesOfStations,
         notes: Sequence[str] = (),
     ) -> Files:
         """Write the files of `write_model_report`.
@@ -101,8 +102,8 @@ class TrainingRun:
             Heading of the page.
         facts
             What was trained, beside the stations and the model: a name and a value each.
-        climate
-            Koeppen-Geiger class by site, where it is known.
+        sites
+            Stations of the sites: scores are given by their climate, land cover, elevation and sensing depth.
         notes
             Sentences that a reader must know, beside those of the training itself.
 
@@ -122,7 +123,8 @@ class TrainingRun:
             screening=self.screening,
             skill=self.skill,
             trained=self.trained,
-            climate=climate,
+            climate={site: one.climate for site, (one, _) in sites.items() if one.climate},
+            site_classes=site_classes(sites),
             intervals=self.held_out_intervals,
             facts={
                 "stations": self.status,

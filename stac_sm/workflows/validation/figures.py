@@ -68,7 +68,7 @@ def error_maps(found: ProductComparison, least_days: int) -> bytes | None:
     errors = [one.triple.errors(least_days) for one in parts if one.triple is not None]
     if found.third is None or not any(np.isfinite(one).any() for one in errors):
         return None
-    names = ("this product", found.other.name, found.third.name)
+    names = ("this product", found.other.title, found.third.title)
     most = float(np.nanquantile(np.concatenate([one.ravel() for one in errors]), 0.98))
     panels = [
         (f"random error of {name}", UNIT, "cividis_r", [one[i] for one in errors], (0.0, most))

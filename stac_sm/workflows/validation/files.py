@@ -24,6 +24,7 @@ from stac_sm.workflows.validation.products import (
 from stac_sm.workflows.validation.qa4sm_file import (
     Location,
     scores_csv,
+    triplets_csv,
     write_qa4sm_file,
 )
 from stac_sm.workflows.validation.triplets import (
@@ -83,7 +84,7 @@ def write_files(findings: ValidationFindings, members: bytes, folder: Path) -> d
             contents["series"] = (series.encode(), ".html", fields)
         if findings.others and findings.others[0].parts:
             picture = figures.score_maps(findings.others[0])
-            title = f"Against {findings.others[0].other.name}"
+            title = f"Against {findings.others[0].other.title}"
             contents["maps"] = (
                 picture,
                 ".png",
@@ -104,7 +105,12 @@ def _score_files(findings: ValidationFindings, folder: Path) -> dict[str, AssetF
     tables += [(name, "", table) for name, table in findings.reference_scores.items()]
     (folder / "scores.csv").write_bytes(scores_csv(tables))
     write_qa4sm_file(folder / "scores-qa4sm.nc", findings.data_sets, _locations(findings), findings.qa4sm)
-    return {
+    assets = {}
+    if findings.triplets is not None and findings.triplets.sites:
+        (folder / "triplets.csv").write_bytes(triplets_csv(findings.triplets.sites))
+        fields = _fields("Triple collocation at stations", "text/csv", "data")
+        assets["triplets"] = AssetFile(folder / "triplets.csv", ".csv", fields)
+    return assets | {
         "scores": AssetFile(folder / "scores.csv", ".csv", _fields("Scores at stations", "text/csv", "data")),
         "scores-qa4sm": AssetFile(
             folder / "scores-qa4sm.nc",
@@ -148,7 +154,7 @@ def _cells(findings: ValidationFindings, found: ProductComparison, folder: Path)
         for name in table.column_names
     ]
     about = {"table:columns": columns, "table:row_count": table.num_rows}
-    return AssetFile(file, ".parquet", _fields(f"Cells of {found.other.name}", PARQUET_MEDIA_TYPE, "data") | about)
+    return AssetFile(file, ".parquet", _fields(f"Cells of {found.other.title}", PARQUET_MEDIA_TYPE, "data") | about)
 
 
 def cell_table(found: ProductComparison, least_days: int) -> pa.Table:

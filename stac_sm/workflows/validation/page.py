@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stac_sm.core.metrics import Scores
 from stac_sm.core.scores.groups import ScoreTable
+from stac_sm.core.scores.resampling import CONFIDENCE
+from stac_sm.stations.site_classes import SitesOfStations
 from stac_sm.workflows.reporting.html import HtmlContent, HtmlNode, html_document, html_element, html_figure, html_table
 from stac_sm.workflows.reporting.labels import UNIT
 from stac_sm.workflows.reporting.page import (
@@ -24,11 +26,13 @@ from stac_sm.workflows.reporting.page import (
     SERIES_NOTE,
     PageSection,
     caveats_note,
+    headline_scores,
     page_body,
     page_style,
     series_body,
 )
 from stac_sm.workflows.reporting.score_tables import score_content
+from stac_sm.workflows.reporting.stations import station_map
 from stac_sm.workflows.reporting.tables import format_score
 from stac_sm.workflows.validation import figures
 from stac_sm.workflows.validation.products import ProductComparison
@@ -43,13 +47,7 @@ from stac_sm.workflows.validation.stations import (
     score_sites,
     sites_to_show,
 )
-from stac_sm.workflows.validation.triplets import StationTriplets
-
-if TYPE_CHECKING:
-    from stac_sm.stations.records import Station
-
-SitesOfStations = Mapping[str, "tuple[Station, tuple[tuple[float, float], ...]]"]
-"""Site -> its first station, and upper and lower end of each of its sensors that counts, m."""
+from stac_sm.workflows.validation.triplets import StationTriplets, dependent_products
 
 _SCORES = ("r", "rmse", "ubrmse", "bias")
 _ABOUT_OTHERS = (
@@ -57,11 +55,7 @@ _ABOUT_OTHERS = (
     "not which is right. Scores in tables are of all cells and days at once, maps show each cell, and grey where there "
     "is no value. A cell counts for the tile that holds its centre."
 )
-_ABOUT_ERRORS = (
-    "Random error of each of three products by triple collocation, in the scale of this product. It asks for errors "
-    "that are independent, and they are so only in part: the product is made with ERA5-Land, and ESA CCI (combined) "
-    "takes in SMAP from 2015 on, so the errors of the two are estimated too small."
-)
+_ABOUT_ERRORS = "Random error of each of three products by triple collocation, in the scale of this product."
 
 
 def _no_intervals() -> pd.DataFrame:
@@ -89,6 +83,9 @@ class ValidationFindings:
 
     notes: tuple[str, ...]
     """What could not be compared, and why."""
+
+    inputs: tuple[str, ...]
+    """Collections that the product is made with."""
 
     least_days: int
     """Fewest common days of a triple collocation."""
@@ -126,7 +123,7 @@ class ValidationFindings:
         """Return the scores, for the properties of the item."""
         return {
             "stations": [one.row for one in self.networks],
-            "others": [_other(one, self.least_days) for one in self.others],
+            "others": [_other(one, self) for one in self.others],
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -153,12 +150,13 @@ class ValidationFindings:
 def validation_page(findings: ValidationFindings) -> str:
     """Return the page: scores and positions, no values of stations."""
     against = [
-        (f"other-{i}", PANEL, f"Against {one.other.name}", list(_against(findings, one)))
+        (f"other-{i}", PANEL, f"Against {one.other.title}", list(_against(findings, one)))
         for i, one in enumerate(findings.others)
     ]
     first: list[PageSection] = [
         ("stations", DOUBLE, "Against stations", list(_stations(findings))),
         ("scatter", PANEL, "Product against stations", list(_scatter(findings))),
+        ("map", DOUBLE, "R and bias by station", list(_map(findings))),
         ("scores", FULL, "Scores by network, class and station", list(score_content(findings.scores))),
     ]
     if findings.triplets is not None:
@@ -184,8 +182,8 @@ def validation_series_page(findings: ValidationFindings) -> str | None:
     return html_document(title, page_style(), series_body(title, content))
 
 
-def _other(found: ProductComparison, least_days: int) -> dict[str, Any]:
-    pair, triple = found.pair, found.triple
+def _other(found: ProductComparison, findings: ValidationFindings) -> dict[str, Any]:
+    pair, triple, least_days = found.pair, found.triple, findings.least_days
     cells = pair.scores
     seen = pair.n > 0
     told: dict[str, Any] = {
@@ -202,6 +200,7 @@ def _other(found: ProductComparison, least_days: int) -> dict[str, Any]:
         errors = triple.errors(least_days)
         told["triple_collocation"] = {
             "third": found.third.name,
+            "dependent": dependent_products(findings.inputs, (found.other, found.third)),
             "cells": int(np.isfinite(errors[0]).sum()),
             "median_error": [_median(one) for one in errors],
         }
@@ -217,17 +216,13 @@ def _headline(findings: ValidationFindings) -> HtmlNode:
     one = findings.headline
     if one is None:
         return html_element("div", html_element("p", _no_headline(findings)), class_="headline")
-    shown = [
-        html_element(
-            "div", html_element("dt", label), html_element("dd", format_score(getattr(one.pooled, name), name))
-        )
-        for name, label in (("r", "R"), ("rmse", f"RMSE, {UNIT}"), ("ubrmse", f"ubRMSE, {UNIT}"),
-                            ("bias", f"bias, {UNIT}"))
-    ]  # fmt: skip
+    table = findings.scores.get(HELD_OUT)
+    intervals = {name: (each.low, each.high) for name, each in table.pooled.intervals.items()} if table else {}
     sites = "1 site" if one.sites == 1 else f"{one.sites} sites"
     told = f" ({sites}, {one.pooled.n:,} days with both):"
     lead = html_element("strong", "At networks that no model of the product was trained on")
-    return html_element("div", html_element("p", lead, told), html_element("dl", *shown), class_="headline")
+    scores = headline_scores(one.pooled, intervals, table.confidence if table else CONFIDENCE)
+    return html_element("div", html_element("p", lead, told), *scores, class_="headline")
 
 
 def _no_headline(findings: ValidationFindings) -> str:
@@ -279,6 +274,22 @@ def _scatter(findings: ValidationFindings) -> Iterator[HtmlContent]:
         )
 
 
+def _map(findings: ValidationFindings) -> Iterator[HtmlContent]:
+    found = [
+        {"lon": station.lon, "lat": station.lat, "r": one.r, "bias": one.bias, "kept": role == HELD_OUT}
+        for role, table in findings.scores.items()
+        for site, one in ((each.name, each.scores) for each in table.stations if each.scored_sites)
+        for station, _ in [findings.stations[site]]
+    ]
+    if found and (image := station_map(pd.DataFrame(found))) is not None:
+        yield html_figure(
+            image,
+            "Two maps of the stations, coloured by correlation and by bias; the numbers are in metrics.json.",
+            "Scores of each station with at least 10 days. Discs: networks that no model of the product was trained "
+            "on; squares: others.",
+        )
+
+
 def _series(findings: ValidationFindings) -> Iterator[HtmlContent]:
     shown = _shown(findings)
     if shown:
@@ -300,7 +311,7 @@ def _shown(findings: ValidationFindings) -> dict[str, str]:
 
 
 def _against(findings: ValidationFindings, found: ProductComparison) -> Iterator[HtmlContent]:
-    told = _other(found, findings.least_days)
+    told = _other(found, findings)
     names = ["cells", "days", "cells and days", "R", "RMSE", "ubRMSE", "bias"]
     values = [
         str(told["cells"]),
@@ -309,20 +320,21 @@ def _against(findings: ValidationFindings, found: ProductComparison) -> Iterator
         *(format_score(told[name], name) for name in _SCORES),
     ]
     yield html_table(
-        f"Product and {found.other.name}, {UNIT} but for R", names, [values], id=f"table-{found.other.key}"
+        f"Product and {found.other.title}, {UNIT} but for R", names, [values], id=f"table-{found.other.key}"
     )
     if found.parts:
         yield html_figure(
             figures.score_maps(found),
-            f"Maps of correlation, ubRMSE, bias and coverage against {found.other.name}.",
-            f"Product and {found.other.name}, cells with at least {figures.least_shown(found)} days in common.",
+            f"Maps of correlation, ubRMSE, bias and coverage against {found.other.title}.",
+            f"Product and {found.other.title}, cells with at least {figures.least_shown(found)} days in common.",
         )
     if found.triple is not None and found.third is not None:
         yield from _errors(findings, found, told["triple_collocation"])
 
 
 def _errors(findings: ValidationFindings, found: ProductComparison, told: dict[str, Any]) -> Iterator[HtmlContent]:
-    yield html_element("h3", f"Triple collocation with {told['third']}")
+    why, third = told["dependent"], found.third.title if found.third is not None else ""
+    yield html_element("h3", f"Triple collocation with {third}{', dependent errors' if why else ''}")
     image = figures.error_maps(found, findings.least_days)
     if image is None:
         most = int(found.triple.n.max(initial=0)) if found.triple is not None else 0
@@ -332,7 +344,12 @@ def _errors(findings: ValidationFindings, found: ProductComparison, told: dict[s
             f"days are required, the most is {most}; and the three must vary together).",
         )
         return
-    yield html_figure(image, f"Maps of the random error of three products in {told['cells']} cells.", _ABOUT_ERRORS)
+    about = (
+        f" Their errors are dependent: {why}. Those that depend on each other are estimated too small." if why else ""
+    )
+    yield html_figure(
+        image, f"Maps of the random error of three products in {told['cells']} cells.", f"{_ABOUT_ERRORS}{about}"
+    )
 
 
 def _facts(findings: ValidationFindings) -> HtmlNode:

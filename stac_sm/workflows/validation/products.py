@@ -163,6 +163,9 @@ _LONGEST_ORBIT = 3
 
 _EMPTY = Moments.nothing(2, 0)
 
+_TITLES = {"esa-cci-sm": "ESA CCI", "smap": "SMAP", "smap-s1": "SMAP/Sentinel-1"}
+"""Collection to its name for readers; others go by their id."""
+
 
 @dataclass(frozen=True)
 class OtherProduct:
@@ -190,6 +193,11 @@ class OtherProduct:
     def name(self) -> str:
         """Name that differs from those of the other products."""
         return f"{self.collection} {self.cells}"
+
+    @property
+    def title(self) -> str:
+        """Name for readers, with the size of the cells."""
+        return f"{_TITLES.get(self.collection, self.collection)} ({self.cells})"
 
     @property
     def key(self) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from stac_sm.core.errors import CatalogError
 from stac_sm.core.fingerprint import digest
 from stac_sm.core.period import Period
+from stac_sm.core.preliminary import RANK_PROPERTY, SOURCES_PROPERTY, is_preliminary
 from stac_sm.core.scores.pair import GCOS_UBRMSE, LEAST_YEARS
 from stac_sm.core.scores.resampling import BLOCK_DAYS, CONFIDENCE, LEAST_SITES, RESAMPLES
 from stac_sm.core.scores.series import SEASONAL_WINDOW, SHORT_WINDOW, Scaling
@@ -75,7 +76,7 @@ class ValidationProtocol:
     """Which readings count."""
 
     scaling: Scaling
-    """How the product is scaled to the station before they are compared."""
+    """How product and other data sets are scaled to the station before they are compared."""
 
     collocation: str
     """Which pixel belongs to a station."""
@@ -119,8 +120,8 @@ class ValidationProtocol:
         """Names and values for the page, in their order."""
         scaled = {
             "none": "none",
-            "mean-std": "product to the mean and standard deviation of each station",
-            "cdf": "product to the distribution of each station (CDF matching)",
+            "mean-std": "product and other data sets to the mean and standard deviation of each station",
+            "cdf": "product and other data sets to the distribution of each station (CDF matching)",
         }
         return [
             ("period", self.period),
@@ -233,11 +234,23 @@ def product_reference(catalog: ItemSearch, collection: str, period: Period) -> R
     Returns
     -------
     Reference
-        Its version is ``not stated`` where no item states one.
+        Its version is what the items state: a version or the release of a file, and whether they are final; ``not
+        stated`` where no item states any.
     """
     try:
         items = catalog.items(collection, period=period, left_out={})
     except CatalogError:
         items = []
-    found = sorted({str(one.properties["version"]) for one in items if "version" in one.properties})
+    found = sorted({text for one in items if (text := _version(one.properties))})
     return Reference(collection, ", ".join(found) or "not stated")
+
+
+def _version(properties: Mapping[str, Any]) -> str:
+    """Return the version that an item states, in words; empty where it states none."""
+    rank = properties.get(RANK_PROPERTY) or {}
+    numbers = ".".join(map(str, rank.get("version", ())))
+    version = str(properties.get("version") or (f"release {numbers}" if numbers else ""))
+    sources = properties.get(SOURCES_PROPERTY) or ()
+    facts = [rank, *(one for source in sources for one in (source, *(source.get("variables") or {}).values()))]
+    final = "final" if any(one.get("final") for one in facts) else ""
+    return " ".join(part for part in (version, "preliminary" if is_preliminary(properties) else final) if part)

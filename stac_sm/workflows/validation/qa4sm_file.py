@@ -137,6 +137,33 @@ def scores_csv(tables: Sequence[tuple[str, str, ScoreTable]]) -> bytes:
     rows = [
         {"data_set": data_set, "role": role, **group.row} for data_set, role, table in tables for group in table.groups
     ]
+    return _csv(rows)
+
+
+def triplets_csv(sites: Mapping[str, Sequence[TripletResult]]) -> bytes:
+    """Return triple collocation as CSV: a line a site, triplet and data set, with the ends of every interval.
+
+    Parameters
+    ----------
+    sites
+        Triplets of each site.
+
+    Returns
+    -------
+    bytes
+        UTF-8 with a line of names first; an empty cell stands for no value. ``dependent`` says why the errors of a
+        triplet are not independent, and is empty where they are.
+    """
+    rows = []
+    for site, found in sites.items():
+        for one in found:
+            flat = {key: value for key, value in one.row.items() if key not in ("errors", "pairwise_r")}
+            flat["data_sets"] = ", ".join(one.names)
+            rows += [{"site": site, **flat, **of_data_set} for of_data_set in one.row["errors"]]
+    return _csv(rows)
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")

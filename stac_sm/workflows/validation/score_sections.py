@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from stac_sm.core.scores.resampling import CONFIDENCE, NO_INTERVAL
 from stac_sm.core.scores.triplets import TripletSummary
 from stac_sm.workflows.reporting.html import HtmlContent, html_element, html_table
 from stac_sm.workflows.reporting.labels import UNIT
-from stac_sm.workflows.reporting.score_tables import spread_text
+from stac_sm.workflows.reporting.score_tables import spread_text, with_interval
 from stac_sm.workflows.validation.protocol import ValidationProtocol
 from stac_sm.workflows.validation.triplets import StationTriplets
 
-_FIGURES = (("snr_db", 1), ("error_std", 4), ("correlation", 2))  # name, digits
+_FIGURES = (("snr_db", "SNR, dB", 1), ("error_std", f"error, {UNIT}", 4), ("correlation", "R with the truth", 2))
+_MOST_ROWS = 300
 
 
 def triplet_content(found: StationTriplets) -> Iterator[HtmlContent]:
@@ -36,8 +38,8 @@ def triplet_content(found: StationTriplets) -> Iterator[HtmlContent]:
     yield html_element(
         "p",
         f"A triplet counts at a site that has {found.least_days} common days, where all covariances and error "
-        "variances are positive, at most a fifth of the resamples are degenerate, and each correlation lies in its "
-        "interval. Errors are in the units of the first data set of the triplet.",
+        "variances are positive, at most a fifth of the resamples are degenerate, and each correlation and error lies "
+        "in its interval. Errors are in the units of the first data set of the triplet.",
     )
     independent = [one for one in summaries if not one.dependent]
     if independent:
@@ -53,6 +55,37 @@ def triplet_content(found: StationTriplets) -> Iterator[HtmlContent]:
         yield _triplets(
             "Triplets with dependent errors, median and quartiles over sites", dependent, "dependent-triplets"
         )
+    yield from _at_sites(found)
+
+
+def _at_sites(found: StationTriplets) -> Iterator[HtmlContent]:
+    """Yield the triplets of each site that are not refused, with their intervals: a table to open."""
+    there = [(site, one) for site, triplets in found.sites.items() for one in triplets if one.status == "ok"]
+    rows: list[list[HtmlContent]] = [
+        [
+            site,
+            ", ".join(one.names),
+            "dependent" if one.dependent else "independent",
+            str(one.n),
+            f"{one.degenerate} of {one.resamples}",
+            "yes" if one.determined else "no",
+            each.name,
+            *(
+                with_interval(getattr(each, name), each.intervals.get(name, NO_INTERVAL), digits)
+                for name, _, digits in _FIGURES
+            ),
+        ]
+        for site, one in there
+        for each in one.data_sets
+    ]
+    if not rows:
+        return
+    names = ["site", "triplet", "errors", "days", "degenerate resamples", "determined", "data set"]
+    names += [heading for _, heading, _ in _FIGURES]
+    more = f"; {_MOST_ROWS} lines of {len(rows)}, all are in the files" if len(rows) > _MOST_ROWS else ""
+    caption = f"Triplets of each site, with {100 * CONFIDENCE:g} % intervals{more}"
+    table = html_table(caption, names, rows[:_MOST_ROWS], id="triplets-of-sites")
+    yield html_element("details", html_element("summary", f"Triple collocation at {len(found.sites)} sites"), table)
 
 
 def protocol_content(protocol: ValidationProtocol) -> Iterator[HtmlContent]:
@@ -84,13 +117,10 @@ def _triplets(caption: str, found: Sequence[TripletSummary], anchor: str) -> Htm
             one.name,
             ", ".join(one.names),
             f"{one.determined} of {one.places}",
-            *(
-                spread_text(one.spread[name], digits)
-                for name, digits in (("snr_db", 1), ("error_std", 4), ("correlation", 2))
-            ),
+            *(spread_text(one.spread[name], digits) for name, _, digits in _FIGURES),
             *([one.dependent] if dependent else []),
         ]
         for one in found
     ]
-    names = ["data set", "triplet", "sites", "SNR, dB", f"error, {UNIT}", "R with the truth"]
+    names = ["data set", "triplet", "sites", *(heading for _, heading, _ in _FIGURES)]
     return html_table(caption, [*names, *(["why dependent"] if dependent else [])], rows, id=anchor)

@@ -46,7 +46,7 @@ DROPPED_REASONS = (
     "site-days without a tile-day of the product",
     "site-days on which the product has no value",
 )
-"""Why something measured is not compared, in the order of the checks; readings are of all days of the stations."""
+"""Why something measured in the period is not compared, in the order of the checks."""
 
 
 @dataclass(frozen=True)
@@ -153,9 +153,8 @@ def rows_at_stations(
     ReadError
         If a series or a file cannot be read.
     """
-    observed, readings = site_daily_means(sites, stations, rules)
+    observed, readings = site_daily_means(sites, stations, rules, period=period)
     observed = observed.astype({"site": object})  # of no station, it would be a column of numbers
-    observed = observed[(observed["date"] >= str(period.start)) & (observed["date"] < str(period.end))]
     measured = sites[sites["site"].isin(set(observed["site"]))]
     tiles = {str(tile): part for tile, part in measured.groupby("tile")}
     pairs = [(one, tiles[tile]) for tile, days in by_tile(members).items() if tile in tiles for one in days]

@@ -17,12 +17,13 @@ from stac_sm.core.scores.triplets import (
     TripletResult,
     TripletSummary,
     collocate_triplets,
+    dependence_reasons,
     summarize_triplets,
 )
 from stac_sm.features.recipe import Feature, Recipe
 from stac_sm.stac.catalogs.search import ItemSearch
 from stac_sm.stations.matchups import match_up_recipes, resolve_sites
-from stac_sm.workflows.validation.products import DATA_SETS
+from stac_sm.workflows.validation.products import DATA_SETS, OtherProduct
 from stac_sm.workflows.validation.stations import HELD_OUT, SEEN, TrainingStations
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ STATION, PRODUCT = "station", "product"
 
 
 _MADE_WITH = {frozenset({"ESA CCI", "SMAP"}): "ESA CCI (combined) is made with SMAP from 2015 on"}
+_SENSED_BY = {one.collection: one.label for one in DATA_SETS} | {"smap-s1": "SMAP"}
+"""Collection to the data set whose errors it shares."""
 
 ResolvedDataSets = Mapping[str, Mapping[str, "ResolvedInputs"]]
 """Column of a data set to tile id to its resolved inputs."""
@@ -199,3 +202,22 @@ def dependent_errors(role: str, inputs: Sequence[str]) -> Dependence:
         why = "the product was trained on this network" if role == SEEN else "it is not known what it was trained on"
         found[frozenset({STATION, PRODUCT})] = why
     return found
+
+
+def dependent_products(inputs: Sequence[str], others: Sequence[OtherProduct]) -> str:
+    """Return why the errors of the product and two others, compared on cells, are not independent.
+
+    Parameters
+    ----------
+    inputs
+        Collections that the product is made with.
+    others
+        The two.
+
+    Returns
+    -------
+    str
+        The reasons; empty if they are independent.
+    """
+    names = [PRODUCT, *(_SENSED_BY.get(one.collection, one.name) for one in others)]
+    return dependence_reasons(names, dependent_errors(HELD_OUT, inputs))

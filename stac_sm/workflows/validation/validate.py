@@ -20,18 +20,7 @@ from stac_sm.core.footprints import footprint
 from stac_sm.core.grid import TileGrid
 from stac_sm.core.period import Period, utc_instant
 from stac_sm.core.progress import ProgressCallback
-from stac_sm.core.scores.groups import (
-    CLIMATE,
-    DEPTH,
-    ELEVATION,
-    LAND_COVER,
-    ScoreTable,
-    climate_class,
-    depth_class,
-    elevation_class,
-    land_cover_class,
-    score_groups,
-)
+from stac_sm.core.scores.groups import ScoreTable, score_groups
 from stac_sm.core.scores.series import Scaling, scale_series
 from stac_sm.core.text import to_json
 from stac_sm.features.inputs import ResolvedInputs
@@ -44,14 +33,12 @@ from stac_sm.stac.links import add_collection
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, make_once, stated_algorithm
 from stac_sm.stac.simulated import SIMULATED_FIELD, SIMULATED_NOTE, is_simulated
 from stac_sm.stations.records import STATIONS_COLLECTION as STATIONS
-from stac_sm.stations.records import Station, StationRules, read_stations, sites_of_stations
+from stac_sm.stations.records import Station, read_stations, sites_of_stations
+from stac_sm.stations.site_classes import SitesOfStations, site_classes, stations_at_sites
 from stac_sm.storage.update import read_if_there
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.validation.files import write_files
-from stac_sm.workflows.validation.page import (
-    SitesOfStations,
-    ValidationFindings,
-)
+from stac_sm.workflows.validation.page import ValidationFindings
 from stac_sm.workflows.validation.products import (
     DATA_SETS,
     OTHER_PRODUCTS,
@@ -291,10 +278,10 @@ def _findings(
     )
     rows = _scaled(unscaled, scaling, dropped)
     by_id = {one.id: one for one in stations}
-    sites = {site: _at_site(by_id[site], project.stations) for site in where["site"]}
+    sites = stations_at_sites(where, stations, project.stations)
+    inputs = [feature.collection for feature in project.recipe.sources]
     triplets = None
     if len(unscaled):
-        inputs = [feature.collection for feature in project.recipe.sources]
         triplets = triplets_at_stations(
             unscaled, where, data_sets, project.grid, learned, inputs, least_days=project.screening.min_days
         )
@@ -320,10 +307,11 @@ def _findings(
             compare_products(other, parts, period, third, step=lambda: progress(total))
             for other, third, parts in compared
         ),
+        inputs=tuple(inputs),
         notes=(*([SIMULATED_NOTE] if simulated else []), *_notes(where, others, compared, left_out)),
         least_days=project.screening.min_days,
         scores=_score_tables(rows, learned, sites),
-        reference_scores=_reference_scores(triplets, sites),
+        reference_scores=_reference_scores(triplets, sites, scaling),
         triplets=triplets,
         protocol=protocol,
         stations=sites,
@@ -352,24 +340,21 @@ def _scaled(rows: pd.DataFrame, scaling: Scaling, dropped: dict[str, int]) -> pd
     return scaled[known].reset_index(drop=True)
 
 
-def _at_site(station: Station, rules: StationRules) -> tuple[Station, tuple[tuple[float, float], ...]]:
-    """Return a station and the depths of its sensors that count, m."""
-    return station, tuple(depths for depths in station.depths if rules.includes_depth(*depths))
-
-
 def _score_tables(rows: pd.DataFrame, learned: TrainingStations, sites: SitesOfStations) -> dict[str, ScoreTable]:
     """Return the scores of the product of each role of stations, held-out ones first."""
     roles = rows["network"].map(learned.of)
     table = rows.rename(columns={"product": "predicted"})
     return {
-        role: score_groups(table[roles == role], _site_classes(sites))
+        role: score_groups(table[roles == role], site_classes(sites))
         for role in (HELD_OUT, UNKNOWN, SEEN)
         if (roles == role).any()
     }
 
 
-def _reference_scores(triplets: StationTriplets | None, sites: SitesOfStations) -> dict[str, ScoreTable]:
-    """Return the scores of the other data sets at the stations, on the days of the product."""
+def _reference_scores(
+    triplets: StationTriplets | None, sites: SitesOfStations, scaling: Scaling
+) -> dict[str, ScoreTable]:
+    """Return the scores of the other data sets at the stations, on the days of the product and scaled as it is."""
     if triplets is None:
         return {}
     found = {}
@@ -377,22 +362,8 @@ def _reference_scores(triplets: StationTriplets | None, sites: SitesOfStations) 
         if name not in (STATION, PRODUCT):
             table = triplets.series[["site", "network", "date", STATION, name]].dropna()
             table = table.rename(columns={STATION: "observed", name: "predicted"})
-            found[name] = score_groups(table, _site_classes(sites))
+            found[name] = score_groups(table, site_classes(sites), scaling=scaling)
     return found
-
-
-def _site_classes(sites: SitesOfStations) -> pd.DataFrame:
-    """Return the classes of sites: climate, land cover, elevation and sensing depth."""
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            CLIMATE: {site: climate_class(station.climate) for site, (station, _) in sites.items()},
-            LAND_COVER: {site: land_cover_class(station.land_cover) for site, (station, _) in sites.items()},
-            ELEVATION: {site: elevation_class(station.elevation) for site, (station, _) in sites.items()},
-            DEPTH: {site: depth_class(depths) for site, (_, depths) in sites.items()},
-        }
-    )
 
 
 def _references(
@@ -433,10 +404,10 @@ def _notes(
 ) -> list[str]:
     there = {other for other, _, _ in compared}
     expected = dict.fromkeys([*OTHER_PRODUCTS, *others])
-    notes = [f"{other.name}: no file on these tiles and days." for other in expected if other not in there]
+    notes = [f"{other.title}: no file on these tiles and days." for other in expected if other not in there]
     notes += [
-        f"{other.name}: compared with means of the product over the same days, where it has half of them or more; what "
-        "is counted as days are means."
+        f"{other.title}: compared with means of the product over the same days, where it has half of them or more; "
+        "what is counted as days are means."
         for other in there
         if other.means
     ]

@@ -114,7 +114,7 @@ def test_site_intervals_are_those_of_repeated_sites():
     """The slow way: join the rows of the drawn sites, and score them."""
     rows = table(days=60)
     found = score_groups(rows, resamples=30)
-    generator = groups.generator_of(0, "all", "")
+    generator = groups.generator_of(0, *(f"s{i}" for i in range(8)))
     weights = groups.site_weights(8, 30, generator).astype(int)
     slow = []
     for times in weights:
@@ -125,6 +125,16 @@ def test_site_intervals_are_those_of_repeated_sites():
         expected = np.quantile([one[figure] for one in slow], [0.025, 0.975])
         interval = found.pooled.intervals[figure]
         assert (interval.low, interval.high) == pytest.approx(expected, rel=1e-6)
+
+
+def test_groups_of_the_same_rows_have_the_same_scores_and_intervals(rows):
+    """One quantity, one number: a climate that all sites are of has the scores of all."""
+    names = pd.DataFrame({CLIMATE: "C temperate", DEPTH: "5 cm"}, index=[f"s{i}" for i in range(8)])
+    found = score_groups(rows.assign(network="one"), names, confidence=0.9, resamples=50)
+    for one in (*found.networks, *found.classes[CLIMATE], *found.classes[DEPTH]):
+        assert (one.scores, one.intervals) == (found.pooled.scores, found.pooled.intervals)
+        assert one.median_intervals == found.pooled.median_intervals
+    assert found.to_dict()["confidence"] == 0.9
 
 
 def test_few_sites_and_few_rows_have_no_interval():
@@ -188,13 +198,9 @@ def test_records_are_flat_and_have_every_figure(found):
 
 
 def test_classes_of_stations():
-    assert [climate_class(code) for code in ("Cfa", "BWk", "E", "", "xx")] == [
-        "C temperate",
-        "B arid",
-        "E polar",
-        "",
-        "",
-    ]
+    assert [climate_class(code) for code in ("Cfa", "BWk", "Dfb", "E", "", "xx")] == [
+        "C temperate", "B arid", "D cold", "E polar", "", ""
+    ]  # fmt: skip
     assert [land_cover_class(code) for code in (10, 11, 122, 130, 220, 0, math.nan)] == [
         "cropland", "cropland", "shrubland", "grassland", "snow and ice", "", ""
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -153,6 +154,16 @@ def test_a_triplet_whose_resamples_often_fail_is_not_determined(point):
     assert 0.2 * one.resamples < one.degenerate < one.resamples
     assert not one.determined
     assert not any(each.intervals["snr_db"].known for each in one.data_sets)
+
+
+def test_an_error_outside_its_own_interval_is_not_determined():
+    """As screening has it: the correlation may lie in its interval while the error does not."""
+    (found,) = collocate_triplets(dict(list(made().items())[:3]), resamples=40)
+    assert found.determined
+    first, *others = found.data_sets
+    for name in ("error_std", "correlation"):
+        far = replace(first, **{name: first.intervals[name].high + 0.001})
+        assert not replace(found, data_sets=(far, *others)).determined
 
 
 def test_records_hold_all_and_name_each_data_set():

@@ -94,7 +94,7 @@ def test_figures_of_a_report_can_be_read(kind):
     check(figures.score_comparison_figure(findings))
     if findings.stations.empty:  # too few days for a score
         return
-    check(stations.station_map(findings))
+    check(stations.station_map(findings.stations))
     check(stations.station_series_figure(findings))
 
 
@@ -107,7 +107,7 @@ def test_figures_of_a_validation_can_be_read(kind):
     climate = pd.DataFrame({"climate": "hot semi-arid (steppe), summers dry"}, index=sorted(set(table["site"])))
     scores = score_groups(table, climate, resamples=5)
     for groups in (scores.networks, scores.classes.get("climate", ())):
-        if (drawn := figures.score_boxes_figure(groups, scores.stations)) is not None:
+        if (drawn := figures.score_boxes_figure(groups)) is not None:
             check(drawn)
     shown = {site: f"{site} (middle): R -0.123, RMSE 0.1234" for site in list(dict.fromkeys(rows["site"]))[:3]}
     intervals = rows[["site", "date"]].assign(half_width=0.06)
@@ -133,7 +133,7 @@ def test_many_networks_with_long_names_can_be_read():
         ignore_index=True,
     )
     scores = score_groups(table, resamples=5)
-    check(figures.score_boxes_figure(scores.networks, scores.stations))
+    check(figures.score_boxes_figure(scores.networks))
 
 
 @pytest.mark.parametrize("classes", [1, 5])

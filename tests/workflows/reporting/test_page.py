@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from stac_sm.core.errors import InputError
 from stac_sm.core.metrics import agreement_scores
+from stac_sm.core.period import Period
 from stac_sm.core.scores.groups import LEAST_ROWS
 from stac_sm.core.scores.pair import GCOS_UBRMSE, pair_scores
 from stac_sm.model.diagnostics.diagnose import diagnose
@@ -28,11 +29,15 @@ from stac_sm.model.diagnostics.results import DiagnosticsBudget
 from stac_sm.model.evaluate import CLIMATOLOGY, evaluate
 from stac_sm.model.fit import fit
 from stac_sm.model.holdout import hold_outs
+from stac_sm.model.skill import Skill
+from stac_sm.model.skill_scores import skill_of
 from stac_sm.model.train_settings import TrainSettings
+from stac_sm.stations.records import Station
 from stac_sm.stations.screening import screen_sites, training_screener
 from stac_sm.stations.screening_thresholds import ScreeningThresholds
+from stac_sm.stations.site_classes import site_classes
 from stac_sm.workflows.reporting import figures, score_tables, stations
-from stac_sm.workflows.reporting.findings import ReportFindings, ReportInputs, interval_coverage, site_intervals
+from stac_sm.workflows.reporting.findings import ReportFindings, ReportInputs, interval_coverage
 from stac_sm.workflows.reporting.html import html_document, html_element, html_table
 from stac_sm.workflows.reporting.labels import latitude_band_label, method_label, strategy_label
 from stac_sm.workflows.reporting.page import page_style, report_asset_fields, write_model_report
@@ -331,29 +336,60 @@ def test_coverage_is_counted():
         interval_coverage(rows, intervals.assign(row=intervals["row"] + 1000))
 
 
-@given(st.integers(2, 12), st.integers(0, 50))
-def test_law_intervals_hold_the_score_of_equal_sites_and_scale_with_them(sites, seed):
-    rng = np.random.default_rng(seed)
-    rows = pd.DataFrame({"site": np.repeat(np.arange(sites), 20), "observed": np.tile(rng.random(20), sites)})
-    rows["predicted"] = rows["observed"] + np.tile(0.1 * rng.standard_normal(20), sites)
-    whole = agreement_scores(rows["predicted"], rows["observed"])
-    for name, (low, high) in site_intervals(rows).items():  # all sites alike: no doubt left
-        assert (low, high) == pytest.approx((getattr(whole, name),) * 2, abs=1e-9)
+def test_the_headline_has_the_interval_of_the_table_below_it(written, given_report):
+    """One quantity, one number: of the scores of all rows there is one interval on the page and in the files."""
+    pooled = ReportFindings(given_report).unseen_site_scores.pooled
+    found = json.loads(written["metrics"].read_text(encoding="utf-8"))
+    assert found["unseen_sites"]["confidence"] == 0.9
+    page = Page(written["report"].read_text(encoding="utf-8"))
+    (all_rows,) = (row for row in page.tables["scores-network-at-unseen-sites"] if row[0] == "all")
+    for name, digits in (("r", 3), ("rmse", 4), ("ubrmse", 4)):
+        low, high = pooled.intervals[name].low, pooled.intervals[name].high
+        assert found["headline"]["intervals90"][name] == [low, high]
+        assert any(f"({low:.{digits}f} to {high:.{digits}f})" in cell for cell in all_rows)
+        assert f"{low:.{digits}f} to {high:.{digits}f}" in page.text
+    text = page.text.replace("\u00a0", " ")
+    assert "with 90 % intervals in brackets" in text
+    assert "95 % interval" not in text
 
 
-def test_intervals_agree_with_the_slow_way():
-    rng = np.random.default_rng(0)
-    rows = pd.DataFrame({"site": np.repeat(np.arange(15), 30), "observed": rng.random(450)})
-    rows["predicted"] = rows["observed"] + rng.normal(0, 0.1, 15)[rows["site"]] + rng.normal(0, 0.05, 450)
-    parts = [part for _, part in rows.groupby("site")]
-    drawn = []
-    for _ in range(600):
-        one = pd.concat([parts[i] for i in rng.integers(15, size=15)])
-        drawn.append(agreement_scores(one["predicted"], one["observed"]))
-    found = site_intervals(rows)
-    for name in ("r", "rmse", "ubrmse", "bias"):
-        wanted = np.quantile([getattr(one, name) for one in drawn], [0.05, 0.95])
-        assert found[name] == pytest.approx(wanted, abs=0.2 * np.ptp(wanted))
+def test_scores_are_given_by_every_class_that_stations_have(given_report, tmp_path):
+    """As a validation has them: climate, land cover, elevation and sensing depth."""
+    ids = sorted(TABLE["site"].unique())
+    station = Station("A", "NET", "A", 0.0, 0.0, ((0.0, 0.05),), Period.parse("2018"), "", "", "")
+    sites = {
+        id: (replace(station, id=id, climate="Cfa", elevation=100.0 + 500 * (i % 2), land_cover=130), station.depths)
+        for i, id in enumerate(ids)
+    }
+    files = write_model_report(tmp_path, replace(given_report, site_classes=site_classes(sites)))
+    found = json.loads(files["metrics"].read_text(encoding="utf-8"))["unseen_sites"]["classes"]
+    named = {(one["kind"], one["name"]) for one in found if one["kind"] != "season"}
+    assert named == {
+        ("climate", "C temperate"), ("land cover", "grassland"), ("elevation", "below 500 m"),
+        ("elevation", "500 to 1000 m"), ("sensing depth", "0 to 5 cm"),
+    }  # fmt: skip
+    page = Page(files["report"].read_text(encoding="utf-8"))
+    for kind in ("climate", "land-cover", "elevation", "sensing-depth"):
+        assert f"scores-{kind}-at-unseen-sites" in page.tables
+
+
+def test_skill_stands_in_the_headline_and_what_is_worse_than_its_input_first(given_report, tmp_path):
+    skills = skill_of(given_report.evaluation.predictions)
+    files = write_model_report(tmp_path, replace(given_report, skill=skills))
+    page = Page(files["report"].read_text(encoding="utf-8"))
+    first, *lines = page.tables["skill"]
+    assert first[:2] == ["held out", "reference"]
+    assert len(lines) == len(skills)
+    for line, one in zip(lines, skills, strict=True):
+        assert line[4:6] == [f"{one.rmse:.4f}", f"{one.reference_rmse:.4f}"]
+    assert [line[1] for line in lines if line[0] == "Unseen sites"] == [
+        "ERA5-Land", "ERA5-Land, bias-corrected", "Seasonal climatology of the training sites"
+    ]  # fmt: skip
+    assert {line[0] for line in lines} == {"Unseen sites", "Unseen networks"} & {line[0] for line in lines}
+    worse = Skill("site", "input", "swvl1", 100, 9, 0.06, 0.05, 0.2, -0.1, 0.4)
+    files = write_model_report(tmp_path, replace(given_report, skill=(worse,)))
+    text = Page(files["report"].read_text(encoding="utf-8")).text
+    assert text.index("WORSE THAN ITS OWN INPUT") < text.index("At sites that the model has never seen")
 
 
 def test_metrics_hold_what_the_page_tells(written, given_report):
@@ -605,7 +641,7 @@ def test_the_coverage_of_the_intervals_is_said():
 def test_boxes_hold_the_quartiles_of_sites_and_dots_their_figures(given_report, monkeypatch):
     table = ReportFindings(given_report).unseen_site_scores
     monkeypatch.setattr(figures, "figure_png", lambda figure: figure)
-    drawn = figures.score_boxes_figure(table.networks, table.stations)
+    drawn = figures.score_boxes_figure(table.networks)
     left = drawn.axes[0]
     boxes = [patch.get_path().get_extents() for patch in left.patches]
     known = [one.spread["r"] for one in table.networks if one.scored_sites]
@@ -613,4 +649,10 @@ def test_boxes_hold_the_quartiles_of_sites_and_dots_their_figures(given_report, 
     dots = np.concatenate([line.get_xdata() for line in left.lines if line.get_marker() == "o"])
     assert sorted(dots) == pytest.approx(sorted(one.scores.r for one in table.stations if one.scores.n >= LEAST_ROWS))
     assert any(set(line.get_xdata()) == {GCOS_UBRMSE} for line in drawn.axes[1].lines)
-    assert figures.score_boxes_figure([], table.stations) is None
+    assert figures.score_boxes_figure([]) is None
+    climates = table.classes["climate"]
+    drawn = figures.score_boxes_figure(climates).axes[2]
+    for place, one in enumerate(climates, 1):  # classes have dots, too
+        (line,) = (line for line in drawn.lines if line.get_marker() == "o" and set(line.get_ydata()) == {place})
+        sites = [each.scores.bias for each in table.stations if given_report.climate[each.name][0] == one.name[0]]
+        assert sorted(line.get_xdata()) == pytest.approx(sorted(sites))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -18,7 +20,7 @@ from stac_sm.workflows.validation.protocol import (
     station_reference,
     validation_protocol,
 )
-from tests.support.fields import SMALL
+from tests.support.fields import SMALL, edit, put
 from tests.support.product_days import new_project
 
 ROWS = pd.DataFrame({"site": ["SCAN.a", "SCAN.a", "NEW.b"], "network": ["SCAN", "SCAN", "NEW"]})
@@ -81,6 +83,26 @@ def test_readings_are_identified_by_their_content_whatever_the_order():
     assert found == station_reference([second, first], "ismn-stations")
     assert found.version.startswith("2 series, readings up to 2018-12-31, digest ")
     assert found != station_reference([first, station("N.b", "3")], "ismn-stations")
+
+
+@pytest.mark.parametrize(
+    ("properties", "said"),
+    [
+        ({"version": "8.1"}, "8.1"),
+        ({"stac_sm:rank": {"version": [19240], "produced": "001"}}, "release 19240"),
+        ({"version": "202212", "stac_sm:rank": {"version": [202212], "final": False}}, "202212 preliminary"),
+        ({"stac_sm:sources": [{"name": "a.nc", "hours": [0, 6], "final": [0, 6]}]}, "final"),
+        ({"stac_sm:sources": [{"variables": {"swvl1": {"final": [0], "preliminary": [6]}}}]}, "preliminary"),
+        ({}, "not stated"),
+    ],
+)
+def test_the_version_of_a_product_is_what_its_items_state(properties, said, tmp_path):
+    """ERA5-Land has no version, but final and preliminary hours; SMAP has the release in the names of its files."""
+    catalog = new_project(tmp_path / "p", SMALL).catalog
+    field = np.zeros(tuple(SMALL.geobox("h00v00").shape), np.float32)
+    put(catalog, "smap", "one", SMALL.geobox("h00v00"), {"smap_sm": field}, date(2018, 7, 1))
+    edit(catalog, "smap", "one", lambda item: item["properties"].update(properties))
+    assert product_reference(catalog, "smap", Period.parse("2018")).version == said
 
 
 def test_a_product_without_a_version_says_so(tmp_path):

@@ -248,7 +248,7 @@ def test_the_page_of_real_files_has_maps_and_series(island):
     page = Path(found["report"]).read_text()
     boxes = page.count('alt="Boxes of R, ubRMSE and bias of sites by ')
     assert boxes >= 2
-    assert page.count("data:image/png;base64,") == 2 + boxes  # a scatter and maps
+    assert page.count("data:image/png;base64,") == 3 + boxes  # a scatter, and maps of stations and of ESA CCI
     series = Path(item.assets["series"].get_absolute_href()).read_text()
     assert series.count("data:image/png;base64,") == 1
     assert {link.title for link in item.links if link.rel == "related"} >= {"esa-cci-sm", "ismn-stations"}

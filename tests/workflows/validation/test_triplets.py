@@ -11,8 +11,9 @@ import pytest
 
 from stac_sm.core.scores.triplets import collocate_triplets, summarize_triplets
 from stac_sm.ingest.formats.stm import SensorFile
+from stac_sm.workflows.validation.products import OTHER_PRODUCTS, OtherProduct
 from stac_sm.workflows.validation.stations import HELD_OUT, SEEN, UNKNOWN
-from stac_sm.workflows.validation.triplets import PRODUCT, STATION, dependent_errors
+from stac_sm.workflows.validation.triplets import PRODUCT, STATION, dependent_errors, dependent_products
 from tests.support.real_series import quietly
 from tests.support.source_files import DATA, FLAT, real_data
 
@@ -34,6 +35,15 @@ def test_a_product_and_its_input_have_dependent_errors_and_cci_with_smap():
         frozenset({PRODUCT, "ERA5-Land"}), frozenset({PRODUCT, "SMAP"}), frozenset({"ESA CCI", "SMAP"})
     }  # fmt: skip
     assert found[frozenset({PRODUCT, "ERA5-Land"})] == "the product is made with ERA5-Land"
+
+
+def test_on_cells_cci_depends_on_smap_and_smap_sentinel_1_and_the_product_on_its_inputs():
+    cci, smap, sentinel, _ = OTHER_PRODUCTS
+    ascat = OtherProduct("ascat", "sm", "12.5 km")
+    assert dependent_products(["era5-land"], (cci, ascat)) == ""
+    for other in (smap, sentinel):
+        assert dependent_products(["era5-land"], (cci, other)) == "ESA CCI (combined) is made with SMAP from 2015 on"
+    assert dependent_products(["esa-cci-sm"], (cci, ascat)) == "the product is made with ESA CCI"
 
 
 def oznet_windows():

@@ -238,7 +238,9 @@ def test_the_page_stands_alone_and_the_item_is_sound(project, made, validate):
     assert said_twice(page) == []
     boxes = page.count('alt="Boxes of R, ubRMSE and bias of sites by ')
     assert boxes >= 2  # by network, and by each kind of class
-    assert page.count("data:image/png;base64,") == 3 + boxes  # a scatter, and maps of two other products
+    assert (
+        page.count("data:image/png;base64,") == 4 + boxes
+    )  # a scatter, and maps of stations and of two other products
     assert "over time at" not in page
     visibility = {key: one.extra_fields.get("stac_sm:visibility") for key, one in item.assets.items()}
     assert (visibility["report"], visibility["metrics"], visibility["series"]) == ("public", "public", "restricted")
@@ -248,7 +250,7 @@ def test_the_page_stands_alone_and_the_item_is_sound(project, made, validate):
     assert Path(item.assets["series"].href).name not in page
     metrics = json.loads(Path(item.assets["metrics"].get_absolute_href()).read_text())
     assert {one["site"] for one in metrics["sites"]} == set(PLACES)
-    assert made.notes == [f"smap-s1 {cells} km: no file on these tiles and days." for cells in (3, 1)]
+    assert made.notes == [f"SMAP/Sentinel-1 ({cells} km): no file on these tiles and days." for cells in (3, 1)]
 
 
 def test_its_page_fits_screens_and_paper(project, made):
@@ -383,6 +385,9 @@ def test_where_three_products_meet_there_are_maps_of_their_errors(tmp_path):
     assert told["triple_collocation"]["median_error"] == pytest.approx(medians, rel=2e-3)
     page = Path(project.folder, made.report).read_text()
     assert "Maps of the random error of three products" in page
+    assert told["triple_collocation"]["dependent"] == "ESA CCI (combined) is made with SMAP from 2015 on"
+    assert "Triple collocation with SMAP (36 km), dependent errors" in page
+    assert f"Their errors are dependent: {told['triple_collocation']['dependent']}." in page
     assert page.count("data:image/png;base64,") == 3
     few = validate_product(project, Period(FIRST, FIRST + 9 * ONE_DAY))
     assert "No map of random errors" in Path(project.folder, few.report).read_text()
@@ -495,6 +500,10 @@ def test_files_of_scores_are_public_and_hold_no_series(project, made):
         assert file.attrs["val_dc_dataset1"] == "SM1KM"
         ours = -file["BIAS_between_00-ISMN_and_01-SM1KM"].values
     assert ours == pytest.approx(sites.loc[sorted(PLACES), "bias"].to_numpy(), abs=1e-6)
+    triplets = pd.read_csv(item.assets["triplets"].get_absolute_href())
+    assert len(triplets) == 3 * len(metrics["triplets"]["sites"])
+    assert set(triplets["data_set"]) == {"station", "product", "ESA CCI", "SMAP"}
+    assert list(triplets["dependent"].notna()[::3]) == [bool(one["dependent"]) for one in metrics["triplets"]["sites"]]
     with_series = {
         key for key, one in item.assets.items() if one.extra_fields.get("stac_sm:visibility") == "restricted"
     }
@@ -512,7 +521,13 @@ def test_a_scaled_validation_is_an_item_of_its_own_and_says_so(project, made):
     assert scaled.properties["stac_sm:protocol"]["scaling"] == "mean-std"
     with xarray.open_dataset(scaled.assets["scores-qa4sm"].get_absolute_href()) as file:
         assert file.attrs["val_scaling_method"] == "mean_std"
-    assert "product to the mean and standard deviation of each station" in Path(told["report"]).read_text()
+        others = [name for name in file if name.startswith("BIAS_between_00-ISMN_and")]
+        assert len(others) == 3, "the product, ESA CCI and SMAP: all are scaled"
+        assert all(np.nanmax(np.abs(file[name].values)) < 1e-6 for name in others)
+    assert (
+        "product and other data sets to the mean and standard deviation of each station"
+        in Path(told["report"]).read_text()
+    )
     assert json.loads(CliRunner().invoke(main, arguments).stdout)["outcome"] == "done"
     wrong = CliRunner().invoke(main, [*arguments, "--scaling", "linear"])
     assert wrong.exit_code == 2
