@@ -193,6 +193,32 @@ def select_box(project: Project, bbox: str | None) -> tuple[float, float, float,
     return box
 
 
+def print_place(
+    bbox: tuple[float, float, float, float] | None, point: tuple[float, float] | None, grid: TileGrid | None
+) -> None:
+    """Print the box or the point that a command has understood in words, so that a swap of the two axes is seen.
+
+    Parameters
+    ----------
+    bbox
+        West, south, east, north in degrees, or None.
+    point
+        Degrees east and north, or None.
+    grid
+        Its tiles there are named; None where it is not known, as that of another catalogue.
+    """
+    from stac_sm.core.places import sides_text
+
+    if bbox is not None:
+        words, tiles = f"box: {sides_text(bbox)}", list(grid.tiles_in(bbox)) if grid else []
+    elif point is not None:
+        words = "point: longitude {:g}, latitude {:g}".format(*point)
+        tiles = [grid.tile_at(*point)[0]] if grid else []
+    else:
+        return
+    print_message(f"{words}; {_tiles_text(grid, tiles)}" if grid and tiles else words)
+
+
 def tiles_of_places(grid: TileGrid, at: str | None, bbox: str | None) -> list[str]:
     """Return the tiles that hold a point, or share an area with a box, with or without land.
 

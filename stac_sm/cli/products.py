@@ -21,6 +21,7 @@ from stac_sm.cli.options import (
     parsed_point,
     parsed_tiles,
     print_message,
+    print_place,
     print_result,
     project_option,
     select_tiles,
@@ -172,6 +173,7 @@ def plot(
         place=tile or "",
         degrees=projection == "degrees",
     )
+    print_place(picture.bbox, picture.point, project.grid if project else None)
     stations = None
     if project is not None and picture.point is not None:
         stations = station_series(project, *picture.point, Period.parse(period))
@@ -230,7 +232,9 @@ def export(
         mask=tuple(name.strip() for name in mask.split(",") if name.strip()),
         append=append,
     )
-    source = open_catalog(catalog) if catalog else open_project(folder).catalog
+    project = None if catalog else open_project(folder)
+    print_place(request.bbox, request.at, project.grid if project else None)
+    source = project.catalog if project else open_catalog(str(catalog))
     with ProgressBar("export", "blocks of days", print_message) as progress:
         made = export_product(source, request, progress=progress.step)
     for one in made.left_out:

@@ -43,13 +43,15 @@ def take_lock(descriptor: int, *, wait: bool) -> bool:
 
 
 @contextlib.contextmanager
-def lock_file(file: Path) -> Iterator[int | None]:
+def lock_file(file: Path, *, remove: bool = False) -> Iterator[int | None]:
     """Hold the lock of a file that is there for nothing else; it stays, empty of meaning, when the lock is given back.
 
     Parameters
     ----------
     file
         Made with its folder if it is not there; holds the id of the process that took it last.
+    remove
+        Whether the process that held the lock removes the file, as in a folder that is the user's own.
 
     Yields
     ------
@@ -59,12 +61,27 @@ def lock_file(file: Path) -> Iterator[int | None]:
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if take_lock(lock, wait=False):
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, b"%d\n" % os.getpid(), 0)
-            yield None
-        else:
+        while (taken := take_lock(lock, wait=False)) and not _is_there(lock, file):
+            os.close(lock)  # the process that held it has removed it since it was opened
+            lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        if not taken:
             holder = os.pread(lock, 20, 0).strip()
             yield int(holder) if holder.isdigit() else 0
+            return
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+        try:
+            yield None
+        finally:
+            if remove:
+                file.unlink(missing_ok=True)
     finally:
         os.close(lock)
+
+
+def _is_there(descriptor: int, file: Path) -> bool:
+    """Return whether an open file is the one that its path leads to now."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except FileNotFoundError:
+        return False

@@ -48,6 +48,30 @@ def test_a_file_system_without_locks_is_none_that_is_held(tmp_path, monkeypatch)
         assert take_lock(file.fileno(), wait=True)
 
 
+@pytest.mark.parametrize("remove", [False, True])
+def test_a_lock_that_is_removed_still_keeps_all_others_out(tmp_path, remove):
+    """Many take turns as fast as they can: never two at once, though the file goes and comes back."""
+    counter, lock = tmp_path / "counter", tmp_path / ".lock"
+    counter.write_text("0")
+    script = f"""
+import time
+from pathlib import Path
+from stac_sm.storage.disk_lock import lock_file
+done = 0
+while done < 60:
+    with lock_file(Path({str(lock)!r}), remove={remove}) as other:
+        if other is None:
+            count = int(Path({str(counter)!r}).read_text())
+            time.sleep(0.0005)
+            Path({str(counter)!r}).write_text(str(count + 1))
+            done += 1
+"""
+    workers = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(3)]
+    assert [one.wait(60) for one in workers] == [0, 0, 0]
+    assert counter.read_text() == "180"
+    assert lock.exists() is not remove
+
+
 def test_nobody_else_locks():
     """One mechanism: every lock of a file is taken here."""
     package = disk_lock.Path(disk_lock.__file__).parents[1]

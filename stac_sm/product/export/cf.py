@@ -14,7 +14,7 @@ import numpy as np
 import pyproj
 
 from stac_sm.core.period import ONE_DAY
-from stac_sm.core.projections import transform_points
+from stac_sm.core.projections import named_wkt, transform_points
 from stac_sm.core.variables import PUBLISHED_FLAGS, VARIABLES
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def empty_map(geobox: GeoBox, names: Sequence[str], coverage: float | None) -> x
         Dims (time, y, x), or (time, lat, lon) in degrees; time has length 0. Encoded values: times are whole numbers
         of days since 1970-01-01.
     """
-    crs = pyproj.CRS(str(geobox.crs))
+    crs = pyproj.CRS(named_wkt(str(geobox.crs)))
     dims = ("lat", "lon") if crs.is_geographic else ("y", "x")
     rows, columns = geobox.shape
     transform = geobox.affine

@@ -34,13 +34,14 @@ from stac_sm.product.export.cf import (
     empty_series,
     global_attributes,
 )
-from stac_sm.product.export.files import DAYS_A_CHUNK, Days, ExportFile, export_file
+from stac_sm.product.export.files import DAYS_A_CHUNK, PIXELS_A_CHUNK, DayBlock, Days, ExportFile, export_file
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.product.read import newest_items, open_product, open_product_on, point_series
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.stac.catalogs.search import BBox, ItemSearch
 from stac_sm.stac.items import build_item, item_json, software_version
 from stac_sm.stac.simulated import SIMULATED_FIELD, SIMULATED_NOTE, is_simulated, simulated_title
+from stac_sm.storage.disk_lock import lock_file
 from stac_sm.storage.signing import public_address
 
 if TYPE_CHECKING:
@@ -117,11 +118,14 @@ class _Source:
 
     empty: xr.Dataset
     names: tuple[str, ...]
-    read: Callable[[Sequence[date]], Days]
-    """Values of some days that follow one another."""
+    read: Callable[[Sequence[date], slice], Days]
+    """Values of some days that follow one another, in some rows of a map."""
 
     block: int
     """Days to read at once."""
+
+    rows: tuple[slice, ...]
+    """Rows of a map to read at once, one after the other; one that holds all for a point."""
 
     geometry: dict[str, Any]
     bbox: list[float]
@@ -159,11 +163,24 @@ def export_product(
         If nothing was published there and then.
     InputError
         If the file is there and days are not to be added, or they do not follow those that it has on the same pixels;
-        or another file has the name of the item.
+        another file has the name of the item; or another process of this machine is exporting to the same file.
     ReadError
         If pixels cannot be read; the file stays as it was.
     """
     file = export_file(request.to, request.format)
+    with lock_file(request.to.with_name(f".{request.to.name}.lock"), remove=True) as holder:
+        if holder is not None:
+            raise InputError(
+                f"{request.to}: found another export at work on it{f', process {holder}' if holder else ''}; "
+                "wait until it has ended, or give another name in --to"
+            )
+        return _export(catalog, request, file, reader, progress)
+
+
+def _export(
+    catalog: ItemSearch, request: ExportRequest, file: ExportFile, reader: str, progress: Callable[[int], None]
+) -> ExportResult:
+    """Export to a file whose lock is held, see `export_product`."""
     before = _days_there(file, request)
     _require_own_item(request)
     days = [day for day in request.period.days if not before or day > before[-1]]
@@ -183,7 +200,6 @@ def export_product(
     whole = Period(before[0] if before else days[0], days[-1] + ONE_DAY)
     facts = _facts(catalog, request, items)
     empty = None if before else source.empty.assign_attrs(global_attributes(facts, source.bbox) | source.empty.attrs)
-    request.to.parent.mkdir(parents=True, exist_ok=True)
     file.write(empty, _blocks(source, days, progress), _changing(file, request, whole, items, before))
     item = _write_item(file, request, source, whole, facts, items, is_simulated(catalog, items))
     covered = {one.properties["start_datetime"][:10] for one in items}
@@ -212,19 +228,27 @@ def _days_there(file: ExportFile, request: ExportRequest) -> list[date]:
 
 
 def _item_path(request: ExportRequest) -> Path:
-    return request.to.with_name(f"{request.to.stem}.json")
+    """Return where the item of ``june.nc`` lies: ``june.json``, or ``june.nc.json`` where that is of ``june.zarr``."""
+    short, long = (request.to.with_name(f"{name}.json") for name in (request.to.stem, request.to.name))
+    of_other = _described(short) not in (None, "", request.to.name)
+    return long if of_other or _described(long) == request.to.name else short
+
+
+def _described(item: Path) -> str | None:
+    """Return the file name of the export that an item describes; empty where there is no file, None of other files."""
+    if not item.exists():
+        return ""
+    try:
+        name = Path(str(json.loads(item.read_text())["assets"]["data"]["href"])).name
+    except (ValueError, KeyError, TypeError):
+        return None
+    return name if item.name in (f"{Path(name).stem}.json", f"{name}.json") else None
 
 
 def _require_own_item(request: ExportRequest) -> None:
     """Refuse to write the item over a file that is not the item of this export, such as ``catalog.json``."""
     path = _item_path(request)
-    if not path.exists():
-        return
-    try:
-        own = json.loads(path.read_text())["assets"]["data"]["href"] == f"./{request.to.name}"
-    except (ValueError, KeyError, TypeError):
-        own = False
-    if not own:
+    if _described(path) not in ("", request.to.name):
         raise InputError(
             f"{path}: found another file where the STAC item of {request.to.name} is to be; give another name in --to"
         )
@@ -284,14 +308,26 @@ def _map_source(
     names = tuple(name for name in ("sm", "uncertainty", "qa") if name in cube)
     geometry, bbox = footprint_geometry(geobox)
 
-    def read(block: Sequence[date]) -> Days:
+    vertical = cube.sm.dims[1]
+
+    def read(block: Sequence[date], rows: slice) -> Days:
+        part = cube[list(names)].sel(time=[np.datetime64(day) for day in block]).isel({vertical: rows})
         with own_threads() as here:
-            part = cube[list(names)].sel(time=[np.datetime64(day) for day in block]).compute(**here)
+            part = part.compute(**here)
         return {name: part[name].values for name in names}
 
-    block = max(1, min(DAYS_A_CHUNK, _MOST_BYTES // (_BYTES_A_PIXEL * geobox.shape[0] * geobox.shape[1])))
+    block, rows = _parts(*geobox.shape)
     left_out = tuple(cube.attrs.get("left_out", ()))
-    return _Source(empty_map(geobox, names, _coverage(items)), names, read, block, geometry, bbox, left_out)
+    return _Source(empty_map(geobox, names, _coverage(items)), names, read, block, rows, geometry, bbox, left_out)
+
+
+def _parts(height: int, width: int) -> tuple[int, tuple[slice, ...]]:
+    """Return how many days, and which rows, of a map are in memory at once: whole chunks of the file where possible."""
+    most = _MOST_BYTES // (_BYTES_A_PIXEL * width)  # rows of a day
+    block = max(1, min(DAYS_A_CHUNK, most // min(height, PIXELS_A_CHUNK)))
+    rows = most // block
+    step = max(1, rows // PIXELS_A_CHUNK * PIXELS_A_CHUNK or rows)
+    return block, tuple(slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
 def _point_source(
@@ -302,14 +338,14 @@ def _point_source(
     series = point_series(catalog, lon, lat, days, mask=request.mask, reader=reader)
     names = tuple(name for name in ("sm", "uncertainty", "qa") if name in series)
 
-    def read(block: Sequence[date]) -> Days:
+    def read(block: Sequence[date], rows: slice) -> Days:
         part = series.loc[[np.datetime64(day) for day in block]]
         return {name: part[name].to_numpy(np.uint8 if name == "qa" else np.float32) for name in names}
 
     geometry = {"type": "Point", "coordinates": [lon, lat]}
     left_out = tuple(dict(series.attrs.get("left_out", {})).values())
     empty = empty_series(lon, lat, names, _coverage(items))
-    return _Source(empty, names, read, len(days), geometry, [lon, lat, lon, lat], left_out)
+    return _Source(empty, names, read, len(days), (slice(None),), geometry, [lon, lat, lon, lat], left_out)
 
 
 def _grid(bbox: BBox, step: float) -> GeoBox:
@@ -334,11 +370,14 @@ def _grid(bbox: BBox, step: float) -> GeoBox:
     return make_geobox((rows, columns), Affine(step, 0, first[0] * step, 0, -step, last[1] * step), "EPSG:4326")
 
 
-def _blocks(source: _Source, days: Sequence[date], progress: Callable[[int], None]) -> Iterator[Days]:
+def _blocks(source: _Source, days: Sequence[date], progress: Callable[[int], None]) -> Iterator[DayBlock]:
     starts = range(0, len(days), source.block)
     for start in starts:
         block = days[start : start + source.block]
-        yield {**source.read(block), "time_bnds": day_bounds(block), "time": day_numbers(block)}
+        yield DayBlock(
+            {"time": day_numbers(block), "time_bnds": day_bounds(block)},
+            ((rows, source.read(block, rows)) for rows in source.rows),
+        )
         progress(len(starts))
 
 

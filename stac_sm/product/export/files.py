@@ -6,6 +6,7 @@ is replaced at once when it is complete, Icechunk commits, and a Zarr store gets
 
 from __future__ import annotations
 
+import os
 import shutil
 import warnings
 from abc import ABC, abstractmethod
@@ -26,10 +27,22 @@ if TYPE_CHECKING:
 DAYS_A_CHUNK = 16
 """Days in a chunk of a file: few reads for a time series, and days can still be added cheaply."""
 
-_PIXELS_A_CHUNK = 256
+PIXELS_A_CHUNK = 256
+"""Rows and columns in a chunk of a file."""
 
 Days = Mapping[str, np.ndarray]
 """Values of some days by variable, time first, as they are stored."""
+
+
+@dataclass(frozen=True)
+class DayBlock:
+    """Some days that follow one another: their times, and their values part by part."""
+
+    times: Days
+    """``time`` and ``time_bnds``."""
+
+    parts: Iterable[tuple[slice, Days]]
+    """Rows of a map, and values of the days in these rows; computed as they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class ExportFile(ABC):
         """Open what is there, as stored: times are numbers of days. The caller closes it."""
 
     @abstractmethod
-    def write(self, empty: xr.Dataset | None, blocks: Iterable[Days], attributes: Mapping[str, str]) -> None:
+    def write(self, empty: xr.Dataset | None, blocks: Iterable[DayBlock], attributes: Mapping[str, str]) -> None:
         """Add days, in order.
 
         Parameters
@@ -67,7 +80,7 @@ class ExportFile(ABC):
         empty
             Dataset without days from which a new file is made; None adds to the one that is there.
         blocks
-            Values of the days, computed as they are asked for.
+            The days.
         attributes
             Global attributes that change with each added day.
         """
@@ -92,7 +105,7 @@ class NetCDFFile(ExportFile):
 
         return xr.open_dataset(self.path, engine="netcdf4", decode_times=False, mask_and_scale=False)
 
-    def write(self, empty: xr.Dataset | None, blocks: Iterable[Days], attributes: Mapping[str, str]) -> None:
+    def write(self, empty: xr.Dataset | None, blocks: Iterable[DayBlock], attributes: Mapping[str, str]) -> None:
         """Add days to a copy, and put it in the place of the file when it is complete; see `ExportFile.write`."""
         import netCDF4
 
@@ -106,8 +119,9 @@ class NetCDFFile(ExportFile):
                 file.set_auto_mask(False)
                 for block in blocks:
                     start = len(file.dimensions["time"])
-                    for name, values in block.items():
-                        file.variables[name][start : start + len(values)] = values
+                    for rows, name, values in _in_order(block):
+                        there = file.variables[name]
+                        there[(slice(start, start + len(values)), rows)[: there.ndim]] = values
                 file.setncatts(dict(attributes))
             part.replace(self.path)
         finally:
@@ -129,7 +143,7 @@ class ZarrFile(ExportFile):
             )
             return there
 
-    def write(self, empty: xr.Dataset | None, blocks: Iterable[Days], attributes: Mapping[str, str]) -> None:
+    def write(self, empty: xr.Dataset | None, blocks: Iterable[DayBlock], attributes: Mapping[str, str]) -> None:
         """Add days; those that are not complete have no time, and are cut off next time; see `ExportFile.write`."""
         import zarr
 
@@ -139,10 +153,11 @@ class ZarrFile(ExportFile):
             group: Any = zarr.open_group(store, mode="r+", zarr_format=3, use_consolidated=False)
             count = group["time"].shape[0]
             for block in blocks:
-                for name, values in sorted(block.items(), key=lambda pair: pair[0] == "time"):
+                for rows, name, values in _in_order(block):
                     array = group[name]
-                    array.resize((count + len(values), *array.shape[1:]))
-                    array[count:] = values
+                    if array.shape[0] != count + len(values):
+                        array.resize((count + len(values), *array.shape[1:]))
+                    array[(slice(count, None), rows)[: array.ndim]] = values
                 count = group["time"].shape[0]
             group.attrs.update(dict(attributes))
             self._consolidate(store)
@@ -221,6 +236,8 @@ class IcechunkFile(ZarrFile):
             import icechunk
         except ImportError as error:
             raise InputError("--format icechunk needs icechunk: pip install 'stac_sm[icechunk]'") from error
+        if "ICECHUNK_LOG" not in os.environ:  # it warns of two that write at once, which the lock of an export prevents
+            icechunk.set_logs_filter("error")
         storage = icechunk.local_filesystem_storage(place)
         return icechunk.Repository.create(storage) if new else icechunk.Repository.open(storage)
 
@@ -260,6 +277,15 @@ def export_file(path: Path, format: str = "") -> ExportFile:
     return FORMATS[kind](path)
 
 
+def _in_order(block: DayBlock) -> Iterator[tuple[slice, str, np.ndarray]]:
+    """Yield the rows, name and values of what is written, times last: days without a time are not there."""
+    for rows, part in block.parts:
+        for name, values in part.items():
+            yield rows, name, values
+    for name in sorted(block.times, reverse=True):
+        yield slice(None), name, block.times[name]
+
+
 def _netcdf_encoding(empty: xr.Dataset) -> dict[str, dict[str, Any]]:
     return {
         str(name): {"zlib": True, "complevel": 4, "shuffle": True, "chunksizes": _chunks(variable)}
@@ -279,4 +305,4 @@ def _chunks(variable: xr.Variable) -> tuple[int, ...]:
     """Return chunks of a variable with time: as many days, and squares of pixels."""
     if variable.ndim < 3:
         return (1024, *variable.shape[1:])
-    return (DAYS_A_CHUNK, *(min(size, _PIXELS_A_CHUNK) for size in variable.shape[1:]))
+    return (DAYS_A_CHUNK, *(min(size, PIXELS_A_CHUNK) for size in variable.shape[1:]))

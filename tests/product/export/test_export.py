@@ -21,16 +21,20 @@ from click.testing import CliRunner
 
 from stac_sm.cli.main import main
 from stac_sm.core.errors import InputError
+from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.core.projections import transformer_to_lonlat
-from stac_sm.product.export import files
+from stac_sm.product.export import export, files
+from stac_sm.product.export.cf import empty_map
 from stac_sm.product.export.export import ExportRequest, export_product
 from stac_sm.product.export.files import FORMATS
 from stac_sm.product.read import open_product, open_product_on, point_series
 from stac_sm.stac.catalogs.catalog import open_catalog
 from tests.support.antimeridian import BOX, GRIDS, HALVES, product, true_value
+from tests.support.faulty_server import FaultyServer
 from tests.support.fields import SMALL
 from tests.support.product_days import FIRST, new_project, put_days
+from tests.support.served import running
 
 SUFFIX = {"netcdf": ".nc", "zarr": ".zarr", "icechunk": ".ice"}
 NAMES = ("sm", "uncertainty", "qa")
@@ -305,6 +309,119 @@ def test_the_command_prints_what_it_wrote(catalog, bbox, tmp_path):
     again = CliRunner().invoke(main, [*words, "--catalog", catalog.root])
     assert (again.exit_code, "give --append" in again.output) == (1, True)
     assert CliRunner().invoke(main, [*words, "--at", "11,47", "--catalog", catalog.root]).exit_code == 1
+
+
+def test_the_command_repeats_the_place_in_words(catalog, bbox, tmp_path):
+    """So that a swap of the two axes is seen; stdout holds nothing but the result."""
+    words = ["export", "--period", "2018-07-01", "--catalog", catalog.root, "--json"]
+    box = [*words, "--bbox", ",".join(map(str, bbox)), "--to", str(tmp_path / "a.nc")]
+    done = CliRunner().invoke(main, box)
+    assert done.stderr.splitlines()[0] == "box: west {:g}, south {:g}, east {:g}, north {:g}".format(*bbox)
+    middle = (bbox[0] + bbox[2]) / 2, (bbox[1] + bbox[3]) / 2
+    done = CliRunner().invoke(main, [*words, "--at", "{},{}".format(*middle), "--to", str(tmp_path / "b.nc")])
+    assert done.stderr.splitlines()[0] == "point: longitude {:g}, latitude {:g}".format(*middle)
+    assert json.loads(done.stdout)["days"] == 1
+
+
+def test_icechunk_prints_no_line_of_its_own(catalog, bbox, tmp_path):
+    """Its library logs to stdout, by a handle of its own: only another process sees it."""
+    words = ["--bbox", ",".join(map(str, bbox)), "--period", "2018-07-01", "--catalog", catalog.root]
+    command = [sys.executable, "-m", "stac_sm", "export", *words, "--to", tmp_path / "a", "--format", "icechunk"]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["days_with_product"] == 1
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from stac_sm.storage.disk_lock import lock_file
+with lock_file(Path(sys.argv[1]), remove=True):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_two_exports_to_one_file_do_not_mix(catalog, bbox, tmp_path, kind):
+    """The second is refused while the first is at work, whether the file is there already or not; nothing is left."""
+    to = tmp_path / f"piece{SUFFIX[kind]}"
+    request = ExportRequest(days(1), to, bbox=bbox, format=kind)
+    for one in (request, replace(request, append=True, period=days(2))):
+        command = [sys.executable, "-c", HOLDER, tmp_path / f".{to.name}.lock"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(InputError, match=rf"another export at work on it, process {holder.pid}; wait until"):
+                export_product(catalog, one)
+            holder.stdin.close()
+        export_product(catalog, one)
+    assert sorted(one.name for one in tmp_path.iterdir()) == sorted([to.name, "piece.json"])
+
+
+def test_exports_of_one_name_have_an_item_each(catalog, bbox, tmp_path):
+    """june.nc beside june.zarr, as somebody makes them who tries both; each is found again to add days."""
+    requests = [ExportRequest(days(1), tmp_path / f"june{suffix}", bbox=bbox) for suffix in (".nc", ".zarr")]
+    for request in requests:
+        export_product(catalog, request)
+        export_product(catalog, replace(request, append=True, period=days(2)))
+    assert {one.name for one in tmp_path.iterdir()} == {"june.nc", "june.json", "june.zarr", "june.zarr.json"}
+    for name, file in (("june.json", "june.nc"), ("june.zarr.json", "june.zarr")):
+        item = pystac.Item.from_file(str(tmp_path / name))
+        assert Path(item.assets["data"].get_absolute_href()).name == file
+        assert len(item.get_links("derived_from")) == 4
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("rows", [7, 30])
+def test_a_day_that_is_larger_than_memory_is_written_row_by_row(catalog, bbox, tmp_path, monkeypatch, kind, rows):
+    """Never more than the limit is computed at once, and the file is the same."""
+    wanted = open_product(catalog, bbox, days(4)).compute()
+    width = wanted.sizes["x"]
+    monkeypatch.setattr(export, "_MOST_BYTES", rows * width * export._BYTES_A_PIXEL)
+    computed, compute = [], xr.Dataset.compute
+
+    def counted(self, **settings):
+        made = compute(self, **settings)
+        computed.append(sum(one.nbytes for one in made.data_vars.values()))
+        return made
+
+    monkeypatch.setattr(xr.Dataset, "compute", counted)
+    to = tmp_path / f"piece{SUFFIX[kind]}"
+    export_product(catalog, ExportRequest(days(2), to, bbox=bbox, format=kind))
+    export_product(catalog, ExportRequest(days(4), to, bbox=bbox, format=kind, append=True))
+    assert max(computed) <= rows * width * export._BYTES_A_PIXEL
+    assert len(computed) >= 4
+    with opened(to, kind) as made:
+        same_values(made, wanted)
+
+
+def test_exports_name_the_crs_of_the_product(tmp_path):
+    """In the WKT that GDAL reads, and in the PROJJSON of the item."""
+    tile = MODIS_SINUSOIDAL_1KM.geobox("h18v04")[:4, :5]
+    empty = empty_map(tile, ("sm", "qa"), None)
+    for name in ("crs_wkt", "spatial_ref"):
+        assert rasterio.crs.CRS.from_wkt(empty.crs.attrs[name]).to_wkt().startswith('PROJCS["MODIS Sinusoidal"')
+    assert empty.crs.attrs["projected_crs_name"] == "MODIS Sinusoidal"
+    described = export._datacube(empty, days(1))["cube:dimensions"]["x"]["reference_system"]
+    assert described["name"] == "MODIS Sinusoidal"
+
+
+@pytest.mark.parametrize("kind", ["files", "api"])
+def test_a_catalogue_over_the_network_is_exported_as_a_folder_is(catalog, bbox, tmp_path, kind):
+    """By an address alone: plain files on a web server, and a STAC API."""
+    with FaultyServer(Path(catalog.root)) if kind == "files" else running(catalog.root) as server:
+        address = server.address if kind == "files" else str(server)
+        words = ["--bbox", ",".join(map(str, bbox)), "--period", "2018-07-01/2018-07-02", "--grid", "0.01"]
+        done = CliRunner().invoke(
+            main, ["export", *words, "--to", str(tmp_path / "far.nc"), "--catalog", address, "--json"]
+        )
+        assert done.exit_code == 0, done.output
+    export_product(catalog, ExportRequest(days(2), tmp_path / "near.nc", bbox=bbox, step=0.01))
+    with xr.open_dataset(tmp_path / "far.nc") as far, xr.open_dataset(tmp_path / "near.nc") as near:
+        xr.testing.assert_equal(far, near)
+        assert far.attrs["stac_catalog"].startswith("http://127.0.0.1")
+    links = pystac.Item.from_file(str(tmp_path / "far.json")).get_links("derived_from")
+    assert len(links) == 4
+    assert all(link.href.startswith("http://127.0.0.1") for link in links)
 
 
 @pytest.mark.parametrize("name", GRIDS)
