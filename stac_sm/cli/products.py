@@ -173,11 +173,12 @@ def plot(
         place=tile or "",
         degrees=projection == "degrees",
     )
+    source = project.catalog if project else open_catalog(str(catalog))
     print_place(picture.bbox, picture.point, project.grid if project else None)
     stations = None
     if project is not None and picture.point is not None:
         stations = station_series(project, *picture.point, Period.parse(period))
-    drawn = draw(open_catalog(catalog) if catalog else project.catalog, picture, out, stations)  # type: ignore[union-attr]
+    drawn = draw(source, picture, out, stations)
     if not as_json:
         click.echo(drawn)
         return
@@ -233,8 +234,8 @@ def export(
         append=append,
     )
     project = None if catalog else open_project(folder)
-    print_place(request.bbox, request.at, project.grid if project else None)
     source = project.catalog if project else open_catalog(str(catalog))
+    print_place(request.bbox, request.at, project.grid if project else None)
     with ProgressBar("export", "blocks of days", print_message) as progress:
         made = export_product(source, request, progress=progress.step)
     for one in made.left_out:

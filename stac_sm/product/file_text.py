@@ -5,6 +5,7 @@ GDAL, QGIS and titiler show these texts where a file is opened alone, without it
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from stac_sm.core.period import utc_instant
@@ -16,8 +17,13 @@ from stac_sm.stac.simulated import SIMULATED_NOTE, simulated_title
 
 
 def _band(name: str, unit: str, long_name: str, low: float, high: float) -> CogText:
-    return CogText(name, unit, {"long_name": long_name, "valid_min": f"{low:g}", "valid_max": f"{high:g}"})
+    """Return what a band says; its description has the unit, since QGIS and titiler show that and no unit beside it."""
+    described = f"{name} ({unit})" if unit else name
+    return CogText(described, unit, {"long_name": long_name, "valid_min": f"{low:g}", "valid_max": f"{high:g}"})
 
+
+COLOURS = ("red", "green", "blue", "alpha")
+"""Names of the bands of ``visual``."""
 
 _SM = _band("Soil moisture", VOLUMETRIC, VARIABLES["sm"].description, *VARIABLES["sm"].valid)
 _BANDS = {
@@ -28,7 +34,7 @@ _BANDS = {
     ),
     "qa": _band("Quality flags", "", "Quality flags, one a bit: see classification:bitfields of the item", 0, 255),
     "count": _band("Days with a value", "d", "Number of days with soil moisture", 0, 65535),
-    "visual": CogText(),
+    "visual": CogText(bands=COLOURS),
 }
 
 
@@ -47,14 +53,16 @@ def file_text(asset: str, id: ProductId | None, *, simulated: bool = False) -> C
     Returns
     -------
     CogText
-        Band description, unit, ``long_name``, ``valid_min`` and ``valid_max``; of the file
+        Band description with its unit, unit, ``long_name``, ``valid_min`` and ``valid_max``; of the file
         ``TIFFTAG_IMAGEDESCRIPTION``, ``PRODUCT``, ``ITEM``, ``TILE``, ``VERSION``, ``TIME_START`` and ``TIME_END``
         (UTC, the last second inside); ``SIMULATED`` where it is.
     """
     band = _BANDS[asset]
     if simulated and band.band:
         long_name = f"Simulated: {band.of_band['long_name']}"
-        band = CogText(simulated_title(band.band, simulated), band.unit, {**band.of_band, "long_name": long_name})
+        band = replace(
+            band, band=simulated_title(band.band, simulated), of_band={**band.of_band, "long_name": long_name}
+        )
     if id is None:
         return band
     last = utc_instant(id.span.end) - timedelta(seconds=1)
@@ -69,4 +77,4 @@ def file_text(asset: str, id: ProductId | None, *, simulated: bool = False) -> C
         "TIME_END": isoformat(last),
         **({"SIMULATED": SIMULATED_NOTE} if simulated else {}),
     }
-    return CogText(band.band, band.unit, band.of_band, of_file)
+    return replace(band, of_file=of_file)

@@ -25,7 +25,7 @@ from stac_sm.core.errors import InputError
 from stac_sm.core.footprints import footprint
 from stac_sm.core.grid import make_geobox
 from stac_sm.core.projections import ground_sample_distance, projection_properties, transform_points
-from stac_sm.product.file_text import file_text
+from stac_sm.product.file_text import COLOURS, file_text
 from stac_sm.product.product_id import ProductId
 from stac_sm.raster.cog import verified_asset, write_picture_cog
 from stac_sm.stac.items import COG_MEDIA_TYPE
@@ -119,7 +119,7 @@ def _visual_fields(cells: GeoBox, simulated: bool) -> Mapping[str, Any]:
         "title": simulated_title(f"Soil moisture in colours, {_RANGE}", simulated),
         "type": COG_MEDIA_TYPE,
         "roles": ["visual", "overview"],
-        "bands": [{"name": name, "data_type": "uint8"} for name in ("red", "green", "blue", "alpha")],
+        "bands": [{"name": name, "data_type": "uint8"} for name in COLOURS],
         "gsd": ground_sample_distance(cells),
         **place,
         "proj:bbox": list(cells.boundingbox.bbox),

@@ -83,7 +83,7 @@ class CogText:
     """What a COG says of itself, so that GDAL, QGIS and titiler show names instead of ``Band 1``."""
 
     band: str = ""
-    """Description of the band, e.g. ``Soil moisture``."""
+    """Description of the band, e.g. ``Soil moisture (m3 m-3)``."""
 
     unit: str = ""
     """Unit of the physical values, e.g. ``m3 m-3``."""
@@ -94,6 +94,9 @@ class CogText:
     of_file: Mapping[str, str] = field(default_factory=dict)
     """Metadata of the file, e.g. ``PRODUCT``, ``VERSION``, ``TIME_START``."""
 
+    bands: tuple[str, ...] = ()
+    """Descriptions of the bands of a picture, in order."""
+
     def put_into(self, file: Any) -> None:
         """Write it into a file that GDAL holds open.
 
@@ -103,8 +106,9 @@ class CogText:
             A rasterio dataset in mode ``w`` or ``r+``.
         """
         file.update_tags(AREA_OR_POINT="Area", **self.of_file)
-        if self.band:
-            file.set_band_description(1, self.band)
+        for number, described in enumerate(self.bands or (self.band,), 1):
+            if described:
+                file.set_band_description(number, described)
         if self.unit:
             file.set_band_unit(1, self.unit)
         if self.of_band:
@@ -218,8 +222,7 @@ def write_cog(
         raise InputError(f"array of shape {stored.shape} does not fit the grid of shape {required} of {path}")
     block = min(profile.block, _least_block(stored.shape))
     if can_encode(stored, nodata=profile.nodata, overviews=profile.overviews, block=block):
-        named = (text.band, text.unit, tuple(text.of_band.items()), tuple(text.of_file.items()))
-        fields = _fields_of(stored.dtype.name, str(geobox.crs), geobox.affine, profile, named)
+        fields = _fields_of(stored.dtype.name, str(geobox.crs), geobox.affine, profile, _named(text))
         content = encode_cog(
             stored, fields, nodata=profile.nodata, overviews=profile.overviews, block=block, level=profile.level
         )
@@ -248,14 +251,17 @@ def write_picture_cog(picture: np.ndarray, path: Path, *, geobox: GeoBox, text: 
         Metadata in the file.
     """
     profile = CogProfile(nodata=None)
-    named = (text.band, text.unit, tuple(text.of_band.items()), tuple(text.of_file.items()))
-    fields = _fields_of("uint8", str(geobox.crs), geobox.affine, profile, named)
+    fields = _fields_of("uint8", str(geobox.crs), geobox.affine, profile, _named(text))
     block = _least_block(picture.shape[:2])
     path.write_bytes(encode_cog(picture, fields, nodata=None, overviews="nearest", block=block, level=profile.level))
 
 
-_Named = tuple[str, str, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
+_Named = tuple[str, str, tuple[tuple[str, str], ...], tuple[tuple[str, str], ...], tuple[str, ...]]
 """Fields of a `CogText`, as a cache can keep them."""
+
+
+def _named(text: CogText) -> _Named:
+    return text.band, text.unit, tuple(text.of_band.items()), tuple(text.of_file.items()), text.bands
 
 
 @lru_cache(maxsize=64)
@@ -263,28 +269,32 @@ def _fields_of(dtype: str, crs: str, affine: Affine, profile: CogProfile, named:
     """Return the fields of a GeoTIFF that are not about the layout of its pixels: days of a series share them."""
     from rasterio.io import MemoryFile
 
-    band, unit, of_band, of_file = named
+    band, unit, of_band, of_file, bands = named
+    text = CogText(band, unit, dict(of_band), dict(of_file), bands)
     with MemoryFile() as memory:
-        _fill(memory, np.zeros((1, 1), dtype), crs, affine, profile, CogText(band, unit, dict(of_band), dict(of_file)))
+        _fill(memory, np.zeros((1, 1, max(1, len(bands))), dtype), crs, affine, profile, text)
         return own_fields(bytes(memory.getbuffer()))
 
 
 def _fill(memory: MemoryFile, stored: np.ndarray, crs: str, affine: Affine, profile: CogProfile, text: CogText) -> None:
-    """Put an array into memory as a plain GeoTIFF."""
-    height, width = stored.shape
+    """Put an array, (y, x) or (y, x, band), into memory as a plain GeoTIFF."""
+    stored = np.moveaxis(np.atleast_3d(stored), 2, 0)
+    count, height, width = stored.shape
+    picture = {"photometric": "RGB", "alpha": "YES"} if count == 4 else {}
     with memory.open(
         driver="GTiff",
         width=width,
         height=height,
-        count=1,
+        count=count,
         dtype=stored.dtype,
         crs=_crs_in_file(crs),
         transform=affine,
         nodata=profile.nodata,
         endianness="little",
+        **picture,
     ) as file:
-        file.write(stored, 1)
-        file.scales, file.offsets = (profile.scale,), (profile.offset,)
+        file.write(stored)
+        file.scales, file.offsets = (profile.scale,) * count, (profile.offset,) * count
         text.put_into(file)
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from datetime import date
 
 import numpy as np
 import pytest
 import rasterio
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from rio_cogeo.cogeo import cog_validate
 from rio_tiler.io import Reader
+from titiler.core.factory import TilerFactory
 
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
 from stac_sm.core.variables import QualityFlag
@@ -25,6 +30,7 @@ from stac_sm.product.item import (
 )
 from stac_sm.stac.links import skeleton_folder
 from tests.support.fields import SMALL, TILE, image
+from tests.support.missing import need
 
 MADE = ProductDay("h18v04", date(2018, 7, 1), "001", "ab" * 32)
 
@@ -112,10 +118,35 @@ def test_files_name_themselves(tmp_path, asset):
     assert f"{TILE}, 2018-07-01" in tags["TIFFTAG_IMAGEDESCRIPTION"]
     assert name == ("WGS 84" if asset == "visual" else "MODIS Sinusoidal")
     if asset == "visual":
-        assert colours == ["red", "green", "blue", "alpha"]
+        assert names == ("red", "green", "blue", "alpha")
+        assert colours == list(names)
         return
-    assert names[0] in ("Soil moisture", "Quality flags", "Uncertainty of soil moisture")
+    assert names[0] == {"sm": "Soil moisture (m3 m-3)", "uncertainty": "Uncertainty of soil moisture (m3 m-3)"}.get(
+        asset, "Quality flags"
+    )
     assert units == ((None,) if asset == "qa" else ("m3 m-3",))
     assert {"long_name", "valid_min", "valid_max"} <= band.keys()
     with Reader(str(file)) as reader:
         assert reader.info().band_descriptions == [("b1", names[0])]
+
+
+def test_titiler_and_gdal_show_what_a_file_holds_with_its_unit(tmp_path):
+    """Programs of others, as they are: the answers of titiler's own routes, and what gdalinfo prints."""
+    need("gdalinfo", None if shutil.which("gdalinfo") else "it is not installed")
+    made = ProductDay(TILE, date(2018, 7, 1), "001", "")
+    file = write_product_assets(*fields(), SMALL.geobox(TILE), tmp_path, made=made)["sm"].file
+    app = FastAPI()
+    app.include_router(TilerFactory().router)
+    titiler = TestClient(app)
+    answers = {path: titiler.get(f"/{path}", params={"url": str(file)}).json() for path in ("info", "statistics")}
+    assert answers["info"]["band_descriptions"] == [["b1", "Soil moisture (m3 m-3)"]]
+    assert answers["info"]["band_metadata"][0][1]["long_name"].startswith("Volumetric surface soil moisture")
+    assert answers["statistics"]["b1"]["description"] == "Soil moisture (m3 m-3)"
+    printed = subprocess.run(["gdalinfo", file], capture_output=True, text=True, check=True).stdout
+    for words in (
+        "Description = Soil moisture (m3 m-3)",
+        "Unit Type: m3 m-3",
+        "AREA_OR_POINT=Area",
+        'PROJCRS["MODIS Si',
+    ):
+        assert words in printed

@@ -291,6 +291,25 @@ def test_a_map_names_the_coarse_inputs_that_its_items_are_made_from():
     assert pictures.coarse_inputs_note({}) == ""
 
 
+@pytest.mark.parametrize("other", [False, True])
+def test_plot_repeats_the_place_in_words(project, tmp_path, monkeypatch, other):
+    """With the tile there, where the grid is known: a swap of the two axes is seen."""
+    for kind in ("map", "series"):
+        monkeypatch.setattr(pictures, f"plot_{kind}", lambda *_, **__: None)
+    lon, lat = transformer_to_lonlat(SMALL.crs).transform(*(SMALL.geobox("h01v01").affine @ (30.5, 30.5)))
+    of = ("--catalog" if other else "--project", str(project.folder))
+    box = f"{lon - 0.05:.2f},{lat - 0.02:.2f},{lon + 0.05:.2f},{lat + 0.02:.2f}"
+    said = []
+    for place in (("--bbox", box), ("--at", f"{lon:.3f},{lat:.3f}")):
+        done = CliRunner().invoke(main, ["plot", "2018-07-02", *place, "--out", str(tmp_path / "x.png"), *of])
+        assert done.exit_code == 0, done.output
+        said.append(done.stderr.splitlines()[0].partition("; "))
+    west, south, east, north = (f"{float(one):g}" for one in box.split(","))
+    assert said[0][0] == f"box: west {west}, south {south}, east {east}, north {north}"
+    assert said[1][0] == f"point: longitude {round(lon, 3):g}, latitude {round(lat, 3):g}"
+    assert all(("h01v01" in tiles) is not other for _, _, tiles in said)
+
+
 def test_plot_says_what_is_missing(project, tmp_path):
     def said(*arguments):
         done = CliRunner().invoke(main, ["plot", *arguments, "--project", str(project.folder)])

@@ -184,7 +184,7 @@ def test_a_global_day_says_so(project, titles, tmp_path):
     assert item.properties["title"].startswith("Simulated soil moisture")
     assert item.properties[SIMULATED_FIELD] is True
     with rasterio.open(item.assets["overview"].get_absolute_href()) as file:
-        assert file.descriptions[0] == "Simulated soil moisture"
+        assert file.descriptions[0] == "Simulated soil moisture (m3 m-3)"
     pictures.draw(catalog, pictures.Picture(DAY), tmp_path / "a.png")
     assert titles[0].startswith("Simulated soil moisture, globe")
 
