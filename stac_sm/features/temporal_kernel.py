@@ -1,6 +1,7 @@
 """Sum up weighted rows of sites over the days before each row: the compiled loop of `temporal`.
 
-Numba compiles it when this module is first imported, in about a second: import it inside a function.
+Numba compiles it once a machine, at the first call, in about a second; importing Numba takes as long: import this
+module inside a function.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from stac_sm.core.compiled import compiled
 
 
-@njit(nogil=True)
+@compiled()
 def exponential_means(
     values: Any, site: Any, day: Any, weights: Any, least: float, first: int, last: int, out: Any
 ) -> None:

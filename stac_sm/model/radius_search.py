@@ -20,6 +20,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from stac_sm.core.arrays import Float32Array
+from stac_sm.core.compiled import compiled
 from stac_sm.model.llvm_code import F32, I32, I64, address, load, splat, store
 
 GROUP = 32
@@ -172,8 +173,10 @@ def _by_coordinate(ends: Float32Array) -> Float32Array:
 
 def _compiled(fast: bool | set[str], *, inner: bool = True) -> Callable[[F], F]:
     """Return a decorator that compiles a function; an inner one is compiled and kept with the one that calls it."""
-    kept: dict[str, bool] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True} if inner else {"cache": True}
-    return cast(Callable[[F], F], njit(nogil=True, fastmath=fast, error_model="numpy", **kept))
+    how: dict[str, Any] = {"fastmath": fast, "error_model": "numpy"}
+    if not inner:
+        return compiled(**how)
+    return cast(Callable[[F], F], njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **how))
 
 
 def outside(columns: Sequence[Float32Array], frame: FeatureScaling, groups: Groups, radius: float) -> NDArray[np.bool_]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import float32, float64, int32, int64, njit, void
+from numba import float32, float64, int32, int64, void
 from numba.core.types import Array
+
+from stac_sm.core.compiled import compiled
 
 _PLACES = Array(int32, 2, "C", readonly=True)  # what is kept for the next task is read-only
 _PIXELS = Array(int32, 2, "A", readonly=True)
@@ -17,7 +19,7 @@ _VALUES = Array(float32, 2, "A", readonly=True)
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
-@njit(void(float32[::1], int64, _PLACES, float32, float32[::1]), cache=True, nogil=True)
+@compiled(void(float32[::1], int64, _PLACES, float32, float32[::1]))
 def interpolate(padded: Any, step: int, where: Any, least: Any, out: Any) -> None:
     """Write bilinear values.
 
@@ -53,7 +55,7 @@ def interpolate(padded: Any, step: int, where: Any, least: Any, out: Any) -> Non
         out[i] = total / max(weights, least) if weights > least else np.nan
 
 
-@njit(void(_VALUES, _PIXELS, float64[::1], float64[::1]), cache=True, nogil=True)
+@compiled(void(_VALUES, _PIXELS, float64[::1], float64[::1]))
 def add_up(values: Any, place: Any, total: Any, count: Any) -> None:
     """Add the values of pixels to those of their place.
 
@@ -74,7 +76,7 @@ def add_up(values: Any, place: Any, total: Any, count: Any) -> None:
                 count[at] += 1.0
 
 
-@njit("i8(f8[::1], f8[::1], f8[::1], f8[::1], i8, i8, f8, i4[:, ::1])", cache=True, nogil=True)
+@compiled("i8(f8[::1], f8[::1], f8[::1], f8[::1], i8, i8, f8, i4[:, ::1])")
 def place_lines(rows: Any, left: Any, right: Any, share: Any, height: int, width: int, near: float, out: Any) -> int:
     """Write the position in a grid of each pixel of lines that are straight and level in it.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from stac_sm.core.compiled import compiled
 from stac_sm.model.forest.ranks import LEAF
 from stac_sm.model.forest.row_order import LANES, arrange, inner, take
 from stac_sm.model.forest.simd import STRIDE, TABLE, add_of_four, add_of_one, add_of_two, number_leaves, store_bits
@@ -34,7 +35,7 @@ _LEAF, _LOW, _ZERO, _ONE = np.uint64(LEAF), np.uint64(0xFFFFFFFF), np.uint64(0),
 _HERE, _THERE, _PLANE, _CODE = np.uint64(2), np.uint64(3), np.uint64(0), np.uint64(1)  # fields of a split
 
 
-@numba.njit([_i8(_f4[::1], _f4[::1], _u2[::1], _f4, _f4, _i8, _u2[::1])], cache=True, nogil=True)
+@compiled([_i8(_f4[::1], _f4[::1], _u2[::1], _f4, _f4, _i8, _u2[::1])])
 def rank(values, thresholds, first, low, scale, steps, codes):
     """Write the code of each value: 0 where it is missing."""
     top = np.float32(len(first) - 1)
@@ -243,7 +244,7 @@ def _levels(child, splits, level):
     return most
 
 
-@numba.njit([_SIGNATURE], cache=True, nogil=True)
+@compiled([_SIGNATURE])
 def evaluate(nodes, roots, ends, most_nodes, most_planes, codes, total):
     """Add the leaves of each row to ``total`` (member, row), in the order of the trees; codes are (feature, row)."""
     pruned, pruned_roots = np.empty(len(nodes), np.uint64), np.empty(len(roots), np.int32)

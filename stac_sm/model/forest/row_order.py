@@ -11,6 +11,8 @@ from functools import partial
 import numba
 import numpy as np
 
+from stac_sm.core.compiled import compiled
+
 LANES = 1024
 """Rows of a small block."""
 
@@ -74,7 +76,7 @@ def _open_share(codes, asked, order):
     return total / max(blocks * splits, 1)
 
 
-@numba.njit([_b1(_u2[:, ::1], _i4[:, ::1], _i4[::1])], cache=True, nogil=True)
+@compiled([_b1(_u2[:, ::1], _i4[:, ::1], _i4[::1])])
 def arrange(codes, asked, order):
     """Write the order in which to take the rows; False if it is the one in which they are.
 
@@ -101,7 +103,7 @@ def arrange(codes, asked, order):
     return _open_share(codes, asked, order) < before
 
 
-@numba.njit([_i8(_u2[:, ::1], _i4[::1], _u2[:, ::1])], cache=True, nogil=True)
+@compiled([_i8(_u2[:, ::1], _i4[::1], _u2[:, ::1])])
 def take(codes, order, arranged):
     """Copy codes into another order of rows."""
     for feature in range(len(codes)):
