@@ -21,7 +21,7 @@ import click
 
 from stac_sm.cli.inputs import climatology, demo, features, ingest, init, simulate, tiles
 from stac_sm.cli.operate import doctor, index, serve, submit
-from stac_sm.cli.options import add_log_options, print_message
+from stac_sm.cli.options import add_log_options, command_name, print_message
 from stac_sm.cli.produce import audit, plan, retract, run, status
 from stac_sm.cli.products import annual, export, mosaic, plot, validate
 from stac_sm.cli.supply import fetch, update
@@ -49,12 +49,13 @@ class _Failure(click.ClickException):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self._as_json = logs_as_json()  # options of the log are forgotten when the command ends, before this is shown
+        # options of the log are forgotten when the command ends, before this is shown
+        self._json = json_line("error", message) if logs_as_json() else ""
 
     def show(self, file: Any = None) -> None:
         """Print the message on stderr."""
-        if self._as_json:
-            click.echo(json_line("error", self.format_message()), err=True)
+        if self._json:
+            click.echo(self._json, err=True)
         else:
             super().show(file)
 
@@ -67,7 +68,8 @@ class _UsageFailure(_Failure):
     def __init__(self, error: click.UsageError) -> None:
         more = f" (`{error.ctx.command_path} --help` says what is possible)" if error.ctx else ""
         super().__init__(f"{error.format_message()}{more}")
-        self._as_json = True
+        stage = command_name(error.ctx) if error.ctx else ""
+        self._json = json_line("error", self.format_message(), {"stage": stage} if stage else None)
 
 
 class _UnexpectedFailure(_Failure):
@@ -75,11 +77,7 @@ class _UnexpectedFailure(_Failure):
 
     def __init__(self, error: Exception) -> None:
         super().__init__(f"unexpected {type(error).__name__}: {error}: an error in stac_sm; please report it")
-        self._trace = "".join(traceback.format_exception(error))
-
-    def show(self, file: Any = None) -> None:
-        """Print the message and the traceback on stderr, as one line."""
-        click.echo(json_line("error", self.format_message(), trace=self._trace), err=True)
+        self._json = json_line("error", self.message, trace="".join(traceback.format_exception(error)))
 
 
 class _Group(click.Group):

@@ -294,8 +294,8 @@ def serve(
     Collections that are restricted, such as ISMN stations and match-ups, are not given out, nor are assets that hold
     station series. `stac_sm:visibility` of a collection says what it is.
 
-    What is published is found after at most 10 seconds, what is retracted is gone at once. /health, /ready and /metrics
-    are for operators: see infra/README.md.
+    What is published, on S3 what is indexed, is found after at most 10 seconds; what is retracted is gone at once.
+    /health, /ready and /metrics are for operators: see infra/README.md.
 
     With --json, the address is printed as soon as the server listens.
     """

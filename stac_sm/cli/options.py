@@ -19,6 +19,7 @@ from stac_sm.storage.log_lines import (
     LEVEL_VARIABLE,
     LOG_FORMATS,
     LOG_LEVELS,
+    STAGE_VARIABLE,
     json_line,
     logs_as_json,
     start_logging,
@@ -396,15 +397,17 @@ def json_keys(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key.replace(" ", "_").lower() if " " in key else key: value for key, value in row.items()}
 
 
-def print_message(message: str) -> None:
+def print_message(message: str, level: str = "info") -> None:
     """Print what is no data: on stderr.
 
     Parameters
     ----------
     message
         One line, or more.
+    level
+        One of `LOG_LEVELS`, for a log of JSON.
     """
-    click.echo(json_line("info", message) if logs_as_json() else message, err=True)
+    click.echo(json_line(level, message) if logs_as_json() else message, err=True)
 
 
 def exit_if_failed(failed: list[Any], message: str) -> None:
@@ -418,7 +421,7 @@ def exit_if_failed(failed: list[Any], message: str) -> None:
         What failed and what to do.
     """
     if failed:
-        print_message(message)
+        print_message(message, "error")
         sys.exit(1)
 
 
@@ -456,7 +459,7 @@ def _follow_log_options(ctx: click.Context, parameter: click.Parameter, value: s
     given[parameter.name] = value
     if len(given) < 2 or (given["log_level"] is None and given["log_format"] == "text"):
         return
-    before = {name: os.environ.get(name) for name in (LEVEL_VARIABLE, LOG_FORMAT_VARIABLE)}
+    before = {name: os.environ.get(name) for name in (LEVEL_VARIABLE, LOG_FORMAT_VARIABLE, STAGE_VARIABLE)}
 
     def end() -> None:
         stop_logging()
@@ -465,4 +468,22 @@ def _follow_log_options(ctx: click.Context, parameter: click.Parameter, value: s
             os.environ |= {} if text is None else {name: text}
 
     ctx.find_root().call_on_close(end)
-    start_logging(given["log_level"] or "warning", given["log_format"])
+    start_logging(given["log_level"] or "warning", given["log_format"], command_name(ctx))
+
+
+def command_name(ctx: click.Context) -> str:
+    """Return the name of a command without the program's: the stage of its log lines.
+
+    Parameters
+    ----------
+    ctx
+        Context of the command.
+
+    Returns
+    -------
+    str
+        Such as ``ingest`` or ``model export``; empty for the program alone.
+    """
+    above = command_name(ctx.parent) if ctx.parent else ""
+    own = str(ctx.info_name) if ctx.parent or not isinstance(ctx.command, click.Group) else ""
+    return f"{above} {own}".strip()

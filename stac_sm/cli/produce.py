@@ -218,14 +218,14 @@ def run(
     project, chosen = open_project(folder), PlanSlice.parse(part) if part else None
     loaded = read_plan(plan, project.catalog.store)
     selected = select_tiles(project, tiles=tiles, at=at, bbox=bbox)
-    with ProgressBar("run", "tasks", print_message) as progress:
+    with ProgressBar("run", "tile-days", print_message) as progress:
         report = run_plan(
             project,
             loaded,
             workers=_workers(project, workers, memory, scheduler),
             part=chosen,
             tiles=selected,
-            progress=lambda record, total: progress.step(total),
+            progress=progress.step,
             warn=print_message,
         )
     facts = {"tasks": len(report.records), **report.outcomes, "failed": len(report.failures), "blocked": report.blocked}

@@ -386,8 +386,8 @@ def _plan(project: Project, model: TrainingResult, earth: Earth) -> Plan:
 
 
 def _run(project: Project, plan: Plan, workers: int, log: LogFunction) -> int:
-    with ProgressBar("5 predict", "tasks", log) as progress:
-        report = run_plan(project, plan, workers=workers, progress=lambda record, total: progress.step(total))
+    with ProgressBar("5 predict", "tile-days", log) as progress:
+        report = run_plan(project, plan, workers=workers, progress=progress.step)
     if report.failures:
         first = report.failures[0]
         raise StacSmError(f"{len(report.failures)} tile-days failed, the first: {first.id}: {first.message}")

@@ -43,6 +43,7 @@ from stac_sm.serve.query import ItemQuery, check_known, parse_json, query_from_b
 from stac_sm.serve.service import CatalogService
 from stac_sm.serve.tiles import MOUNTED, tiles_app
 from stac_sm.serve.validation import ValidatedResponses
+from stac_sm.storage.log_lines import LOGGER
 
 _STYLE = "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}li{margin:.2rem 0}"
 
@@ -195,6 +196,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(StacSmError)
     def store(request: Request, error: StacSmError) -> Response:
+        LOGGER.error("the store gave no answer: %s", error)
         return _error(503, f"the store gave no answer: {error}")
 
 

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from stac_sm.serve.proxy import FORWARDED_HEADERS
 from stac_sm.serve.service import CatalogService
-from stac_sm.storage.log_lines import LOGGER
+from stac_sm.storage.log_lines import LOGGER, log_facts
 
 ACCESS_LOGGER = LOGGER.getChild("access")
 """One line a request: method, path without its query (which may hold a token), status, seconds, bytes."""
@@ -146,10 +146,11 @@ class ServerWatch:
         path = scope["path"]
         watched = path in OPERATOR_PATHS
         try:
-            if watched:
-                await self._operator_response(path, headers)(scope, receive, sent)
-            else:
-                await self.app(scope, receive, sent)
+            with log_facts(stage="serve", request=id):
+                if watched:
+                    await self._operator_response(path, headers)(scope, receive, sent)
+                else:
+                    await self._answer(scope, receive, sent, id)
         finally:
             seconds = time.perf_counter() - begun
             if not watched:
@@ -165,6 +166,25 @@ class ServerWatch:
                 ACCESS_LOGGER.log(
                     level, text, scope["method"], shown, status, seconds, size, peer, id, extra={"facts": facts}
                 )
+
+    async def _answer(self, scope: Any, receive: Any, send: Any, id: str) -> None:
+        """Send a request on; an error of the program is a line of the log with the id of the request, and a 500."""
+        begun = False
+
+        async def sent(message: Any) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sent)
+        except Exception:
+            what = "%s %s failed: an error in stac_sm; please report it"
+            LOGGER.exception(what, scope["method"], quote(scope["path"]))
+            if begun:  # only the end of the connection can say that the rest is missing
+                raise
+            content = {"code": "500", "description": f"an error in the server; its log has it as request {id}"}
+            await JSONResponse(content, 500)(scope, receive, send)
 
     def _operator_response(self, path: str, headers: Headers) -> Response:
         if path == "/health":

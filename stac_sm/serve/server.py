@@ -15,13 +15,14 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.config import LOGGING_CONFIG
 from uvicorn.supervisors import Multiprocess
 
 from stac_sm.core.errors import InputError
 from stac_sm.serve.app import browser_folder, create_app
 from stac_sm.serve.proxy import PublicAddress
 from stac_sm.serve.service import CatalogService
-from stac_sm.storage.log_lines import follow_logging
+from stac_sm.storage.log_lines import follow_logging, logs_as_json
 
 _CLIENTS_AT_ONCE = 256
 _WORKER_SETTINGS = "STAC_SM_SERVE_WORKER"
@@ -91,6 +92,7 @@ def _config(app: FastAPI | str, **options: Any) -> uvicorn.Config:
         app,
         proxy_headers=False,  # ours does it
         log_level="warning",
+        log_config=None if logs_as_json() else LOGGING_CONFIG,
         limit_concurrency=_CLIENTS_AT_ONCE,
         timeout_graceful_shutdown=5,
         server_header=False,

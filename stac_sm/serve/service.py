@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -20,10 +21,10 @@ import orjson
 from stac_sm.core.errors import CatalogError, InputError, StacSmError
 from stac_sm.core.text import unknown_name_message
 from stac_sm.serve.documents import item_document
-from stac_sm.serve.item_columns import ItemColumns, load_item_columns
+from stac_sm.serve.item_columns import CHECKED_ITEMS, ItemColumns, load_item_columns
 from stac_sm.stac.catalogs.catalog import open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
-from stac_sm.stac.index.manifest import index_months
+from stac_sm.stac.index.manifest import index_months, is_item
 from stac_sm.stac.items import ItemDict
 from stac_sm.stac.visibility import PublicView, public_view
 from stac_sm.storage.address import is_remote
@@ -92,7 +93,7 @@ class CatalogService:
         self._refreshing = threading.Lock()
         self._pool = ThreadPoolExecutor(_CONNECTIONS)
         self._documents: dict[tuple[str, str], tuple[PublicView, str, bytes]] = {}
-        self._files: dict[str, tuple[CatalogSnapshot, float, frozenset[str]]] = {}
+        self._files: dict[str, tuple[PublicView, str, frozenset[str]]] = {}
 
     @property
     def snapshot(self) -> CatalogSnapshot:
@@ -225,23 +226,27 @@ class CatalogService:
         folder = posixpath.dirname(path)
         while "/" in folder:
             item = f"{folder}/{posixpath.basename(folder)}.json"
-            if path in self._files_of(item, snapshot, path):
+            if path in self._files_of(item, snapshot.view):
                 return True
             folder = posixpath.dirname(folder)
         return False
 
-    def _files_of(self, item: str, snapshot: CatalogSnapshot, file: str) -> frozenset[str]:
-        """Return the files that an item gives out; remembered for a while, since a raster is read by many requests."""
+    def _files_of(self, item: str, view: PublicView) -> frozenset[str]:
+        """Return the files that an item gives out now.
+
+        In a folder they are remembered as long as the file of the item is the same, since a raster is read by many
+        requests. An item on S3 is read each time: what is retracted is so for its files, too.
+        """
+        version = self.store.version(item) if isinstance(self.store, LocalStore) else None
         known = self._files.get(item)
-        fresh = known is not None and known[0] is snapshot and time.monotonic() - known[1] <= REFRESH_SECONDS
-        if known is not None and fresh and file in known[2]:
+        if known is not None and known[0] is view and known[1] == version:
             return known[2]
         found = self.items([item])
-        files = snapshot.view.asset_paths(found[0][1], posixpath.dirname(item)) if found else frozenset[str]()
-        if files:
+        files = view.asset_paths(found[0][1], posixpath.dirname(item)) if found else frozenset[str]()
+        if files and version is not None:
             if len(self._files) >= _ITEMS_REMEMBERED:
                 self._files.clear()
-            self._files[item] = (snapshot, time.monotonic(), files)
+            self._files[item] = (view, version, files)
         return files
 
     def _read(self, path: str) -> bytes | None:
@@ -295,13 +300,20 @@ def _snapshot(catalog: WritableCatalog, opened: Sequence[str]) -> CatalogSnapsho
 
 
 def _state(catalog: WritableCatalog, view: PublicView) -> object:
-    """Return what changes with the items that are given out: documents of collections, and each index or listing."""
+    """Return what changes with the items that are given out: documents of collections, and their items or index."""
     return view.collections, [(id, _listing(catalog.store, id)) for id in sorted(view.shown)]
 
 
 def _listing(store: Store, collection: str) -> list[tuple[str, str]]:
-    indexed = index_months(store, collection)
-    document = [(entry.path, entry.version) for entry in store.list_objects(f"{collection}/index")] if indexed else []
-    return document or [
-        (entry.path, entry.version) for entry in store.list_objects(collection) if ".json" in entry.path
-    ]
+    """Return paths and versions of the items where a look at each is cheap, since the index follows them later only.
+
+    On S3 a thousand objects are a request, and a large collection is found by its index in any case.
+    """
+    index: list[tuple[str, str]] = []
+    if index_months(store, collection):
+        index = [(entry.path, entry.version) for entry in store.list_objects(f"{collection}/index")]
+    if index and is_remote(store.root):
+        return index
+    listed = ((entry.path, entry.version) for entry in store.list_objects(collection) if is_item(entry.path))
+    items = list(islice(listed, CHECKED_ITEMS + 1))
+    return index if index and len(items) > CHECKED_ITEMS else items

@@ -18,6 +18,7 @@ from stac_sm.core.errors import ConflictError, ReadError
 from stac_sm.core.fingerprint import ALGORITHM_VERSIONS, Stage
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, item_folder, item_json, with_location, with_structural_links
+from stac_sm.storage.log_lines import LOGGER
 from stac_sm.storage.store import Store, sha256
 from stac_sm.storage.update import read_if_there, update, write_if_unchanged
 
@@ -199,7 +200,10 @@ def publish_if_unchanged(
     content = item_json(with_structural_links({**item, "assets": {**item["assets"], **placed}}, folder))
     # once, not by `update`: what the item was made beside must still be there
     if write_if_unchanged(catalog.store, path, content, expected):
-        return PublishOutcome.NEW if expected is None else PublishOutcome.REPLACED
+        outcome = PublishOutcome.NEW if expected is None else PublishOutcome.REPLACED
+        facts = {"item": item["id"], "collection": item["collection"]}
+        LOGGER.info("%s: %s", item["id"], outcome, extra={"facts": facts})
+        return outcome
     winner = read_if_there(catalog.store, path)
     if winner is not None and _fingerprint(winner) == _fingerprint(content):
         return PublishOutcome.DONE

@@ -1,7 +1,8 @@
 """Write log lines to stderr, as text or as JSON, without secrets.
 
 The library logs to `LOGGER` and never prints. A program that wants its lines calls `start_logging`; the processes that
-it starts call `follow_logging`, which finds the same settings in the environment.
+it starts call `follow_logging`, which finds the same settings in the environment. What is known of all lines of a
+block of code (the task, the item, the request) is stated once, by `log_facts`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,8 +35,34 @@ LOG_FORMATS = ("text", "json")
 
 LEVEL_VARIABLE = "STAC_SM_LOG_LEVEL"
 
+STAGE_VARIABLE = "STAC_SM_LOG_STAGE"
+"""Environment variable by which processes that a command starts know its name."""
 
-def start_logging(level: str, form: str) -> None:
+_FACTS: ContextVar[Mapping[str, Any]] = ContextVar("facts of log lines")
+_UVICORN = logging.getLogger("uvicorn")
+
+
+@contextmanager
+def log_facts(**facts: str) -> Iterator[None]:
+    """State facts of all lines that are logged meanwhile in this thread, or in this coroutine and threads it waits for.
+
+    Parameters
+    ----------
+    **facts
+        Such as ``stage``, ``task``, ``item`` or ``request``; they come before those of blocks around this one.
+
+    Yields
+    ------
+    None
+    """
+    token = _FACTS.set({**_FACTS.get({}), **facts})
+    try:
+        yield
+    finally:
+        _FACTS.reset(token)
+
+
+def start_logging(level: str, form: str, stage: str = "") -> None:
     """Write the lines of this process, and of those that it starts from now on, to stderr.
 
     Parameters
@@ -42,8 +71,10 @@ def start_logging(level: str, form: str) -> None:
         One of `LOG_LEVELS`: lines of this level and above are written.
     form
         One of `LOG_FORMATS`.
+    stage
+        Name of the command, the fact ``stage`` of lines of which nothing else is known; empty for none.
     """
-    os.environ |= {LEVEL_VARIABLE: level, LOG_FORMAT_VARIABLE: form}
+    os.environ |= {LEVEL_VARIABLE: level, LOG_FORMAT_VARIABLE: form, STAGE_VARIABLE: stage}
     follow_logging()
 
 
@@ -55,10 +86,11 @@ def follow_logging() -> None:
         handler = _StderrLines(level.upper())
         LOGGER.addHandler(handler)
         LOGGER.setLevel(handler.level)
-        if logs_as_json():  # Python's own warnings would be lines of text among them
+        if logs_as_json():  # what Python and the server of HTTP say would be lines of text among them
             logging.captureWarnings(True)
-            _PYTHON_WARNINGS.addHandler(handler)
-            _PYTHON_WARNINGS.propagate = False
+            for other in (_PYTHON_WARNINGS, _UVICORN):
+                other.addHandler(handler)
+                other.propagate = False
 
 
 def stop_logging() -> None:
@@ -66,10 +98,11 @@ def stop_logging() -> None:
     for handler in [one for one in LOGGER.handlers if isinstance(one, _StderrLines)]:
         LOGGER.removeHandler(handler)
         LOGGER.setLevel(logging.NOTSET)
-    for handler in [one for one in _PYTHON_WARNINGS.handlers if isinstance(one, _StderrLines)]:
-        logging.captureWarnings(False)
-        _PYTHON_WARNINGS.removeHandler(handler)
-        _PYTHON_WARNINGS.propagate = True
+    for other in (_PYTHON_WARNINGS, _UVICORN):
+        for handler in [one for one in other.handlers if isinstance(one, _StderrLines)]:
+            logging.captureWarnings(False)
+            other.removeHandler(handler)
+            other.propagate = True
 
 
 def logs_as_json() -> bool:
@@ -102,11 +135,14 @@ def json_line(level: str, message: str, facts: Mapping[str, Any] | None = None, 
     Returns
     -------
     str
-        An object with ``time``, ``level``, ``message``, then facts; secrets are cut out.
+        An object with ``time``, ``level``, ``message``, then facts, those of `log_facts` and the stage among them;
+        secrets are cut out.
     """
     made = {"time": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}", "level": level, "message": without_secrets(message)}
     made |= {"error": without_secrets(trace)} if trace else {}
-    return json.dumps(made | more | dict(facts or {}), default=str, ensure_ascii=False)
+    stage = os.environ.get(STAGE_VARIABLE, "")
+    known = {**({"stage": stage} if stage else {}), **_FACTS.get({})}
+    return json.dumps(made | more | known | dict(facts or {}), default=str, ensure_ascii=False)
 
 
 class _StderrLines(logging.Handler):
@@ -122,3 +158,7 @@ class _StderrLines(logging.Handler):
             when = datetime.fromtimestamp(record.created, UTC)
             line = without_secrets(f"{when:%Y-%m-%dT%H:%M:%SZ} {level} {record.getMessage()}\n{trace}".strip())
         sys.stderr.write(line + "\n")
+
+
+if STAGE_VARIABLE in os.environ:  # a process that a command has started
+    follow_logging()

@@ -8,6 +8,7 @@ A failed attempt has a `FaultKind`. Its kind decides: try again after a wait (``
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import random
 import threading
@@ -22,6 +23,8 @@ from typing import TypeVar
 from stac_sm.core.errors import InputError
 
 T = TypeVar("T")
+
+_LOGGER = logging.getLogger("stac_sm.retry")  # a part of `log_lines.LOGGER`, which needs this module
 
 
 class FaultKind(StrEnum):
@@ -257,6 +260,8 @@ def retry(attempt: Callable[[bool], T], policy: RetryPolicy, *, restarts: bool =
             raise GaveUpError(fault, detail, tries)
         renewed = renewed or fault is FaultKind.CREDENTIALS
         REQUEST_COUNTS.retry(fault, wait)
+        facts = {"fault": fault.value, "attempt": tries + 1}
+        _LOGGER.info("%s: %s: attempt %d in %.1f s", fault, detail, tries + 1, wait, extra={"facts": facts})
         time.sleep(wait)
 
 

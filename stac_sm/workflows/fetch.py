@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ from stac_sm.fetch.request import (
 from stac_sm.ingest.registry import provider_classes
 from stac_sm.stac.simulated import is_simulated
 from stac_sm.storage.address import is_remote, local_path
+from stac_sm.storage.log_lines import LOGGER, log_facts
 from stac_sm.workflows.project import Project
 
 ALL = "all"
@@ -378,7 +380,7 @@ def carry_out(
 
     refused = list[str]()
 
-    def one(request: Request) -> FetchResult:
+    def fetched(request: Request) -> FetchResult:
         try:
             if request.is_there(plan.today):
                 return FetchResult(request, "there")
@@ -399,6 +401,13 @@ def carry_out(
             return FetchResult(request, "failed", f"{request.file.name}: cannot be written ({error.strerror})")
         finally:
             progress(len(plan.listing.requests))
+
+    def one(request: Request) -> FetchResult:
+        with log_facts(request=request.what):
+            found = fetched(request)
+            level = logging.WARNING if found.status == "failed" else logging.INFO
+            LOGGER.log(level, "%s: %s", request.what, ": ".join(filter(None, (found.status, found.reason))))
+        return found
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(one, plan.listing.requests))

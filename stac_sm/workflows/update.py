@@ -18,6 +18,7 @@ from typing import Any
 
 from stac_sm.core.errors import InputError, StacSmError
 from stac_sm.core.period import Period
+from stac_sm.core.progress import ProgressBar
 from stac_sm.fetch.registry import fetch_sources
 from stac_sm.fetch.request import ByHand
 from stac_sm.ingest.pipeline import ingest_sorted
@@ -252,7 +253,8 @@ def _make(
     if not found.plan.to_do:
         return
     say(f"run {found.plan.id}: {len(found.plan.to_do)} tile-days")
-    run = run_plan(project, read_plan(found.href), workers=workers, warn=say)
+    with ProgressBar("run", "tile-days", say) as progress:
+        run = run_plan(project, read_plan(found.href), workers=workers, progress=progress.step, warn=say)
     report.made = dict(run.outcomes)
     report.failures += [f"run: {one.id}: {one.message}" for one in run.failures]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 
@@ -13,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stac_sm.cli.main import main
-from stac_sm.storage.log_lines import LOGGER, follow_logging, json_line, start_logging, stop_logging
+from stac_sm.storage.log_lines import LOGGER, follow_logging, json_line, log_facts, start_logging, stop_logging
+from tests.support.source_files import write_cci
 
 
 @pytest.fixture
 def quiet_after(monkeypatch):
-    for name in ("STAC_SM_LOG_LEVEL", "STAC_SM_LOG_FORMAT"):
+    for name in ("STAC_SM_LOG_LEVEL", "STAC_SM_LOG_FORMAT", "STAC_SM_LOG_STAGE"):
         monkeypatch.setenv(name, "")
     yield
     stop_logging()
@@ -78,14 +80,56 @@ def test_commands_write_messages_and_errors_as_json(tmp_path, given_as, monkeypa
     environment = {} if options else {"STAC_SM_LOG_FORMAT": "json"}
     runner = CliRunner(env=environment)
     made = runner.invoke(main, ["init", str(tmp_path / "p"), *options])
-    assert all(json.loads(line)["level"] == "info" for line in made.stderr.splitlines())
+    assert {(line["level"], line["stage"]) for line in map(json.loads, made.stderr.splitlines())} == {("info", "init")}
     failed = runner.invoke(main, ["status", "--project", str(tmp_path / "p"), *options])
     assert failed.exit_code == 1
     said = json.loads(failed.stderr)
-    assert said["level"] == "error"
+    assert (said["level"], said["stage"]) == ("error", "status")
     assert "has no plan" in said["message"]
     assert not any(type(handler).__name__ == "_StderrLines" for handler in LOGGER.handlers)
     assert LOGGER.level == logging.NOTSET
+
+
+def test_facts_are_those_of_the_line_then_of_the_block_then_of_the_command(quiet_after, capsys):
+    start_logging("info", "json", "update")
+    LOGGER.info("a")
+    with log_facts(stage="run", task="t"), log_facts(item="i"):
+        LOGGER.info("b")
+        LOGGER.info("c", extra={"facts": {"item": "j"}})
+    LOGGER.info("d")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [[line.get(name) for name in ("stage", "task", "item")] for line in lines] == [
+        ["update", None, None], ["run", "t", "i"], ["run", "t", "j"], ["update", None, None],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "stage"),
+    [(["ingest", "--log-format", "json", "--no-such"], "ingest"), (["model", "export"], "model export")],
+)
+def test_a_mistyped_option_is_a_line_with_the_stage(words, stage):
+    done = CliRunner(env={"STAC_SM_LOG_FORMAT": "json"}).invoke(main, words)
+    assert done.exit_code == 2
+    assert json.loads(done.stderr)["stage"] == stage
+
+
+def test_workers_of_a_stage_name_each_item_that_they_publish(tmp_path):
+    """By processes of their own, in a command that says nothing of its items otherwise."""
+    folder = tmp_path / "cci"
+    folder.mkdir()
+    for day in ("20180630", "20180701"):
+        write_cci(folder, day)
+    command = [sys.executable, "-m", "stac_sm"]
+    environment = os.environ | {"STAC_SM_LOG_FORMAT": "json", "STAC_SM_LOG_LEVEL": "info"}
+    for words in (["init", tmp_path / "p"], ["ingest", "esa-cci-sm", folder, "--project", tmp_path / "p"]):
+        done = subprocess.run([*command, *words], env=environment, capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {line["stage"] for line in lines} == {"ingest"}
+    published = {
+        line["item"]: (line["collection"], line["message"].rpartition(": ")[2]) for line in lines if "item" in line
+    }
+    assert len(published) == 2
+    assert set(published.values()) == {("esa-cci-sm", "new")}
 
 
 def test_every_command_has_the_options_of_its_log():

@@ -114,6 +114,13 @@ def test_waits_differ_between_workers():
     assert max(waits) > 3.6
 
 
+def test_each_further_attempt_is_a_line_of_the_log(caplog):
+    caplog.set_level("INFO", "stac_sm")
+    retry(Failing(FaultKind.BUSY, FaultKind.TIMEOUT), QUICK)
+    assert [(one.facts["fault"], one.facts["attempt"]) for one in caplog.records] == [("busy", 2), ("timeout", 3)]
+    assert caplog.messages[0].startswith("busy: canary detail: attempt 2 in ")
+
+
 def test_all_is_counted():
     before = REQUEST_COUNTS.snapshot()["retries"].get("busy", 0)
     retry(Failing(FaultKind.BUSY, FaultKind.BUSY), QUICK)

@@ -31,6 +31,9 @@ class Address(str):
     pid: int
     """Its process."""
 
+    said: list[str]
+    """What it wrote to stderr, whole when it has ended."""
+
 
 @contextlib.contextmanager
 def running(catalog: str | Path, *arguments: str, python: Sequence[str] = (), **environment: str) -> Iterator[Address]:
@@ -49,8 +52,7 @@ def running(catalog: str | Path, *arguments: str, python: Sequence[str] = (), **
     known = os.environ | {"STAC_SM_BROWSER": "/none"} | environment  # whatever Browser this machine has built
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=known) as process:
         try:
-            address = Address(_address(process))
-            address.pid = process.pid
+            address, reader = _address(process)
             yield address
         finally:
             process.terminate()
@@ -58,16 +60,22 @@ def running(catalog: str | Path, *arguments: str, python: Sequence[str] = (), **
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
+        reader.join(20)
 
 
-def _address(process: subprocess.Popen[str]) -> str:
-    assert process.stderr is not None
-    said = []
-    for line in process.stderr:
+def _address(process: subprocess.Popen[str]) -> tuple[Address, threading.Thread]:
+    """Address of a server, and the thread that reads what it says, since the pipe must not fill up."""
+    errors = process.stderr
+    assert errors is not None
+    said = list[str]()
+    for line in errors:
         said.append(line)
         if found := re.search(r" at (http://\S+) \(", line):
-            threading.Thread(target=process.stderr.read, daemon=True).start()  # the pipe must not fill up
-            return found[1]
+            address = Address(found[1])
+            address.pid, address.said = process.pid, said
+            reader = threading.Thread(target=lambda: said.append(errors.read()), daemon=True)
+            reader.start()
+            return address, reader
     raise AssertionError("".join(said))
 
 

@@ -10,15 +10,18 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from threading import Lock
 
 from stac_sm.core.errors import CatalogError, InputError, StacSmError
 from stac_sm.core.grid import TileGrid
+from stac_sm.core.progress import ProgressCallback
 from stac_sm.model.item import MODELS_COLLECTION as MODELS
 from stac_sm.product.collection_grid import require_grid
 from stac_sm.product.item import PRODUCT_COLLECTION
-from stac_sm.stac.index.update import link_and_index
+from stac_sm.stac.index.update import link_and_index, update_index
 from stac_sm.workflows.plan.plan import Plan
 from stac_sm.workflows.plan.planned_days import Task
 from stac_sm.workflows.project import Project
@@ -35,6 +38,9 @@ from stac_sm.workflows.run.workers import (
 
 INDICES = ("AWS_BATCH_JOB_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX")
 """Variables in which array jobs of AWS Batch, Slurm and Kubernetes state the number of a slice."""
+
+INDEX_SECONDS = 300.0
+"""After so long, a run of a whole plan brings the index up to date: `serve` finds by it what lies on S3."""
 
 _TILES_SHOWN = 10  # in a message
 _RANGE = re.compile(r"(\d+)-(\d+)(?::(\d+))?(?:%\d+)?")
@@ -174,7 +180,7 @@ def run_plan(
     workers: Workers | int = 2,
     part: PlanSlice | None = None,
     tiles: Collection[str] | None = None,
-    progress: Callable[[TaskRecord, int], None] = lambda record, total: None,
+    progress: ProgressCallback = lambda total: None,
     warn: Callable[[str], None] = lambda message: None,
 ) -> RunReport:
     """Make the new and stale tile-days of a plan.
@@ -195,7 +201,8 @@ def run_plan(
     tiles
         Ids of the tiles whose tasks are to be run; None: all of the plan.
     progress
-        Called with the record of each task that has come back, and the number of all.
+        Called with the number of all tile-days, whenever one of them is made, was there, or has failed: by workers
+        while a task is at work, and from any thread, one call at a time.
     warn
         Called with a line of text before the run, if not even one day fits into a worker's memory.
 
@@ -224,15 +231,65 @@ def run_plan(
     _check_model(project, plan, tasks)
     _warn_of_memory(project, tasks, here.share(len(tasks)), warn)
     made: list[TaskRecord] = []
+    days = _DayCount(tasks, progress)
+    index = _PeriodicIndex(project, tasks if part is None else ())
     try:
-        for record in task_records(here, Assignment(folder, tasks, plan.id, run, warn)):
+        for record in task_records(here, Assignment(folder, tasks, plan.id, run, warn, days.done)):
             made.append(record)
-            progress(record, len(tasks))
+            days.task_done(record)
+            index.task_done(record)
     finally:  # also without tasks: a run that was killed has left items that nothing links to
         _derive(project, plan, tasks, part)
     blocked = chosen.counts["blocked"] if part is None or part.index == 0 else 0
     report = RunReport(run, round(time.monotonic() - started, 3), _in_order(tasks, made), blocked=blocked)
     return _reported(project, plan, chosen, report, part) if tasks else report
+
+
+class _DayCount:
+    """Counts tile-days as done, each of them once: workers report a day, the record of a task those that are left."""
+
+    def __init__(self, tasks: Sequence[Task], progress: ProgressCallback) -> None:
+        self._tasks = {task.name: [made.id for made in task.days] for task in tasks}
+        self._left = {id for ids in self._tasks.values() for id in ids}
+        self._total, self._progress, self._lock = len(self._left), progress, Lock()
+
+    def done(self, id: str) -> None:
+        """Count a day; workers say so on a thread of their own."""
+        self._count([id])
+
+    def task_done(self, record: TaskRecord) -> None:
+        """Count the days of a task that nobody has reported."""
+        self._count(self._tasks.get(record.task, ()))
+
+    def _count(self, ids: Iterable[str]) -> None:
+        with self._lock:
+            for id in ids:
+                if id in self._left:
+                    self._left.remove(id)
+                    self._progress(self._total)
+
+
+class _PeriodicIndex:
+    """Brings the index in line with what a long run has published, every few minutes.
+
+    Of a slice it does nothing: many slices would list the same months, each for itself.
+    """
+
+    def __init__(self, project: Project, tasks: Sequence[Task]) -> None:
+        self._project = project
+        self._months = {task.name: {f"{made.day:%Y-%m}" for made in task.days} for task in tasks}
+        self._changed, self._last = set[str](), time.monotonic()
+
+    def task_done(self, record: TaskRecord) -> None:
+        """Note a task; update the months of those that have ended since, if it is time."""
+        self._changed |= self._months.get(record.task, set())
+        if self._changed and time.monotonic() - self._last >= INDEX_SECONDS:
+            catalog = self._project.catalog
+            with suppress(StacSmError):  # the store, or other writers: the end of the run does it, too, and says so
+                layout = catalog.layout(PRODUCT_COLLECTION)
+                update_index(catalog.store, PRODUCT_COLLECTION, layout=layout, months=self._changed)
+                self._changed = set()
+            self._last = time.monotonic()
 
 
 def _only_tiles(project: Project, plan: Plan, tiles: Collection[str]) -> Plan:

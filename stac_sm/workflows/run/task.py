@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -44,7 +44,7 @@ from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
 from stac_sm.stac.items import ItemDict, isoformat, item_folder, relative_href
 from stac_sm.stac.publish import is_published, make_and_publish, mark_superseded
 from stac_sm.stac.simulated import is_simulated
-from stac_sm.storage.log_lines import LOGGER, follow_logging
+from stac_sm.storage.log_lines import LOGGER, follow_logging, log_facts
 from stac_sm.storage.signing import without_secrets
 from stac_sm.workflows.plan.plan import day_fingerprint_parts, planned_day
 from stac_sm.workflows.plan.planned_days import PlannedDay, Task
@@ -60,7 +60,14 @@ LESS_MEMORY = (
 )
 
 
-def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "", run: str = "") -> TaskRecord:
+def run_task(
+    folder: str,
+    task: Task,
+    memory: int | None = None,
+    plan: str = "",
+    run: str = "",
+    day_done: Callable[[str], None] = lambda id: None,
+) -> TaskRecord:
     """Predict and publish the days of one tile and month within some bytes of memory; runs on a worker.
 
     Whatever happens is in the record that it returns; it is written to the store, too, if the run has an id.
@@ -77,6 +84,8 @@ def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "",
         Id of the plan.
     run
         Id of the run; empty: no record is written.
+    day_done
+        Called with the id of each item as soon as it is published, from any thread.
 
     Returns
     -------
@@ -84,6 +93,13 @@ def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "",
         Outcomes and failures.
     """
     follow_logging()
+    with log_facts(stage="run", task=task.name):
+        return _run_task(folder, task, memory, plan, run, day_done)
+
+
+def _run_task(
+    folder: str, task: Task, memory: int | None, plan: str, run: str, day_done: Callable[[str], None]
+) -> TaskRecord:
     started, clock = datetime.now(UTC), time.monotonic()
     outcomes, failures = Counter[str](), list[ItemFailure]()
     with capture_log_lines() as lines:
@@ -91,15 +107,15 @@ def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "",
             job = _Job.open(folder, task)
             left = [day for day in task.planned if not is_published(job.catalog, job.item(day.made, {}), redo=day.redo)]
             what = "%s: %d of %d days to make"
-            LOGGER.info(what, task.words(job.project.grid), len(left), len(task.days), extra=_facts(task=task.name))
+            LOGGER.info(what, task.words(job.project.grid), len(left), len(task.days))
             if left:
-                outcomes, failures = _make_days(job, left, memory or machine_memory())
+                outcomes, failures = _make_days(job, left, memory or machine_memory(), day_done)
             outcomes["done"] += len(task.days) - len(left)
             for day in task.planned:  # what a run that was ended between the two steps has left
                 if day.predecessor and day not in left:
                     mark_superseded(job.catalog, job.item(day.made, {}), day.predecessor)
         except Exception as error:  # a worker must report whatever happened, by item
-            LOGGER.exception("%s failed", task.name, extra=_facts(task=task.name))
+            LOGGER.exception("%s failed", task.name)
             outcomes, failures = Counter(), list(failed_task_record(task, error))
     record = TaskRecord(
         task.name,
@@ -116,7 +132,7 @@ def run_task(folder: str, task: Task, memory: int | None = None, plan: str = "",
         try:
             write_task_record(read_project(folder).catalog.store, record)
         except (StacSmError, OSError) as error:  # a log is no reason for a task to fail
-            LOGGER.error("%s: its record could not be written: %s", record.task, error, extra=_facts(task=record.task))
+            LOGGER.error("%s: its record could not be written: %s", record.task, error)
     return record
 
 
@@ -190,6 +206,7 @@ class _Job:
     model: Model
     resolved: ResolvedInputs
     simulated: bool
+    task: str
 
     @classmethod
     def open(cls, folder: str, task: Task) -> _Job:
@@ -198,7 +215,7 @@ class _Job:
         days = [made.day for made in task.days]
         period, geobox = Period(days[0], days[-1] + ONE_DAY), project.grid.geobox(task.tile)
         resolved = resolve_inputs(catalog, model.cube_recipe(), geobox, period, days=days)
-        return cls(project, catalog, model, resolved, is_simulated(catalog))
+        return cls(project, catalog, model, resolved, is_simulated(catalog), task.name)
 
     def item(self, made: ProductDay, properties: Mapping[str, Any]) -> ItemDict:
         skill = [one.to_dict() for one in self.model.skill or () if one.strategy == "site"]
@@ -236,7 +253,9 @@ class _Job:
         return planned
 
 
-def _make_days(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Counter[str], list[ItemFailure]]:
+def _make_days(
+    job: _Job, days: Sequence[PlannedDay], memory: int, day_done: Callable[[str], None]
+) -> tuple[Counter[str], list[ItemFailure]]:
     """Make days in as few graphs as memory allows; a graph that fails is made day by day, so that one bad file costs
     only its own days.
     """
@@ -245,7 +264,7 @@ def _make_days(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Coun
     _KEPT.resize(share.keeps(memory))
     for start in range(0, len(days), share.days):
         together = days[start : start + share.days]
-        published = _Published()
+        published = _Published(day_done)
         try:
             _compute(job, together, share.threads, published)
         except Exception as error:  # found again below, by day
@@ -257,7 +276,7 @@ def _make_days(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Coun
                 if day.made.id in published.conflicts:
                     raise published.conflicts[day.made.id]
             except Exception as error:
-                LOGGER.warning("%s failed: %s", day.made.id, error, extra=_facts(item=day.made.id))
+                LOGGER.warning("%s failed: %s", day.made.id, error, extra={"facts": {"item": day.made.id}})
                 failures.append(ItemFailure(day.made.id, *describe_error(error)))
         failed = {failure.id for failure in failures}
         outcomes.update(outcome for id, outcome in published.outcomes.items() if id not in failed)
@@ -267,6 +286,9 @@ def _make_days(job: _Job, days: Sequence[PlannedDay], memory: int) -> tuple[Coun
 @dataclass(frozen=True)
 class _Published:
     """What came of days of one graph, by the ids of their items; also of those before another day failed."""
+
+    report: Callable[[str], None]
+    """Called with the id of each that is complete."""
 
     outcomes: dict[str, str] = field(default_factory=dict)
     """Of what was published: by the first attempt, since a second one finds it done."""
@@ -339,7 +361,8 @@ def _publish_day(
     )
     # Not `make_once`: whether days are there is asked before several of them are computed in one graph.
     try:
-        outcome = str(make_and_publish(job.catalog, item, write, redo=planned.redo))
+        with log_facts(stage="run", task=job.task, item=made.id):  # this thread is one of Dask's
+            outcome = str(make_and_publish(job.catalog, item, write, redo=planned.redo))
     except ConflictError as error:
         published.conflicts[made.id] = error
         return
@@ -347,12 +370,7 @@ def _publish_day(
     if planned.predecessor:
         mark_superseded(job.catalog, item, planned.predecessor)
     published.complete.add(made.id)
-    LOGGER.info("%s: %s", made.id, published.outcomes[made.id], extra=_facts(item=made.id))
-
-
-def _facts(**ids: str) -> dict[str, dict[str, str]]:
-    """Return what a log line says for programs: of which task or item, and that it is of a run."""
-    return {"facts": {"stage": "run", **ids}}
+    published.report(made.id)
 
 
 def _version_links(planned: PlannedDay) -> list[dict[str, str]]:

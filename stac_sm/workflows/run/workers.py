@@ -33,6 +33,7 @@ from stac_sm.workflows.run.task_queue import TaskQueue, places_by_tile
 _ANY_PORT = "127.0.0.1:0"  # with None, distributed asks for port 8787, which a second run on a machine does not get
 _DEATHS = 2  # workers that a task may lose before it is given up: two may be bad luck, three are the task
 _SECONDS_TO_FIRST_WORKER = 30
+_PUBLISHED = "stac-sm published"  # topic of the events of a cluster: the id of an item
 _ADDRESS = re.compile(r"(\w+://)?(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):[0-9]{1,5}/?")
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -55,6 +56,9 @@ class Assignment:
 
     log: Callable[[str], None] = lambda message: None
     """Called with a line of text about where the dashboard of the cluster is, if it has one."""
+
+    day_done: Callable[[str], None] = lambda id: None
+    """Called with the id of each item as soon as it is published, on a thread of the cluster."""
 
 
 class Workers(Protocol):
@@ -369,7 +373,8 @@ def task_records(workers: Workers | SingleProcessWorkers, work: Assignment) -> I
         If the scheduler is lost: the tasks that have come back by then are done.
     """
     if isinstance(workers, SingleProcessWorkers):
-        yield from (run_task(work.folder, task, workers.memory, work.plan, work.run) for task in work.tasks)
+        for task in work.tasks:
+            yield run_task(work.folder, task, workers.memory, work.plan, work.run, work.day_done)
     elif work.tasks:
         yield from _of_cluster(workers, work)
 
@@ -383,6 +388,7 @@ def _of_cluster(workers: Workers, work: Assignment) -> Iterator[TaskRecord]:
         with _quiet("distributed"), dask.config.set(settings), workers.client(len(work.tasks)) as dasks:
             if page := dashboard_address(dasks):
                 work.log(f"Dask dashboard: {page}")
+            dasks.subscribe_topic(_PUBLISHED, lambda event: work.day_done(event[1]))
             yield from _gathered(dasks, work, workers.share(len(work.tasks)), workers.number)
     except (CommClosedError, TimeoutError) as error:
         raise RunError(
@@ -474,10 +480,12 @@ def preferred(address: str) -> dict[str, Any]:
 
 
 def _run_at(folder: str, task: Task, memory: int | None, plan: str, run: str) -> tuple[TaskRecord, str]:
-    """Make a task, and return its record with the address of the worker."""
+    """Make a task, and return its record with the address of the worker; report each day as it is published."""
     from distributed import get_worker
 
-    return run_task(folder, task, memory, plan, run), str(get_worker().address)
+    worker = get_worker()  # here: other threads of a task do not know it
+    record = run_task(folder, task, memory, plan, run, lambda id: worker.log_event(_PUBLISHED, id))
+    return record, str(worker.address)
 
 
 def _result(future: Any, task: Task) -> tuple[TaskRecord, str]:

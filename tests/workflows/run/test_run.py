@@ -27,8 +27,10 @@ from stac_sm.model.predict import predict
 from stac_sm.product.item import PRODUCT_COLLECTION
 from stac_sm.stac import publish as publishing
 from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.index.manifest import index_months, read_shard
 from stac_sm.stac.items import item_json
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY
+from stac_sm.storage.log_lines import start_logging, stop_logging
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.plan.plan_file import write_plan
 from stac_sm.workflows.run import run as runs
@@ -36,7 +38,7 @@ from stac_sm.workflows.run import task as tasks
 from stac_sm.workflows.run.run import RunReport, run_plan
 from stac_sm.workflows.run.run_log import ItemFailure, TaskRecord
 from stac_sm.workflows.run.task import run_task
-from stac_sm.workflows.run.workers import SchedulerWorkers, _signals_afterwards
+from stac_sm.workflows.run.workers import SchedulerWorkers, _signals_afterwards, task_records
 from tests.support.fields import (
     DAYS,
     EASE,
@@ -67,12 +69,29 @@ def products(project):
     return open_catalog(project.folder).items(PRODUCT_COLLECTION)
 
 
+REPORTED: list[str] = []
+"""Ids of items that the worker of `made` has reported while its tasks were at work."""
+
+COUNTED: list[int] = []
+"""What `progress` of the run of `made` was called with."""
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A project whose product was made on a local cluster of one worker; and what came of it."""
     project, model_id, _ = copied_project(tmp_path_factory.mktemp("run") / "p")
     plan = plan_of(project, model_id)
-    return project, model_id, run_plan(project, plan, workers=1).records
+
+    def watched(workers, work):
+        def day_done(id):
+            REPORTED.append(id)
+            work.day_done(id)
+
+        return task_records(workers, replace(work, day_done=day_done))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "task_records", watched)
+        return project, model_id, run_plan(project, plan, workers=1, progress=COUNTED.append).records
 
 
 def test_a_run_of_some_tiles_makes_those_only(tmp_path, monkeypatch):
@@ -128,6 +147,57 @@ def test_a_cluster_makes_all_that_was_planned(made):
     ]
     assert all(record.succeeded for record in results)
     assert [item.id for item in products(project)] == [f"SM1KM.A2018{179 + i}.h01v01.v001" for i in range(6)]
+
+
+def test_a_worker_reports_each_day_as_it_is_published(made):
+    """So that a run of few long tasks shows that it goes on; each day is counted once."""
+    assert sorted(REPORTED) == [item.id for item in products(made[0])]
+    assert COUNTED == [6] * 6
+
+
+def test_a_day_that_was_there_or_failed_counts_as_done_too(made, monkeypatch):
+    project, model_id, _ = made
+    counted = []
+    plan = plan_of(project, model_id, version="002")
+    failed = [TaskRecord(task.name, failures=(ItemFailure("x", "E", "no"),)) for task in plan.tasks()]
+    monkeypatch.setattr(runs, "task_records", lambda _, work: failed)
+    run_plan(project, plan, progress=counted.append)
+    assert counted == [6] * 6
+
+
+def test_a_long_run_indexes_what_it_has_made_so_far(tmp_path, monkeypatch):
+    """`serve` finds by the index what lies on S3: days of a run of hours are found before it ends."""
+    project, model_id, _ = copied_project(tmp_path / "p")
+    monkeypatch.setattr(runs, "INDEX_SECONDS", 0.0)
+    indexed = []
+
+    def with_looks(workers, work):
+        for task in work.tasks:
+            yield run_task(work.folder, task)
+            months = index_months(project.catalog.store, PRODUCT_COLLECTION)
+            shards = [read_shard(project.catalog.store, PRODUCT_COLLECTION, month) for month in months]
+            indexed.append(sum(len(shard[0]) for shard in shards))
+
+    monkeypatch.setattr(runs, "task_records", with_looks)
+    plan = plan_of(project, model_id)
+    run_plan(project, plan)
+    assert indexed == [3, 6]  # while the run goes on
+
+
+def test_lines_of_a_run_name_its_task_and_each_item(tmp_path, monkeypatch, capsys):
+    project, model_id, _ = copied_project(tmp_path / "p")
+    for name in ("LEVEL", "FORMAT", "STAGE"):
+        monkeypatch.setenv(f"STAC_SM_LOG_{name}", "")
+    start_logging("info", "json", "update")
+    try:
+        [first, _] = run_here(project, plan_of(project, model_id), monkeypatch)
+    finally:
+        stop_logging()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    items = [line for line in lines if "item" in line]
+    assert {line["stage"] for line in lines} == {"run"}
+    assert sorted(line["item"] for line in items) == [item.id for item in products(project)]
+    assert [line["task"] for line in items].count(first.task) == 3
 
 
 def test_files_hold_exactly_what_was_predicted(made):
