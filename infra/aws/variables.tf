@@ -78,6 +78,11 @@ variable "image_tag" {
   description = "Tag of the image in ECR that workers run; tags are immutable there."
   type        = string
   default     = "0.1.0"
+
+  validation {
+    condition     = var.image_tag != "latest" && can(regex("^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$", var.image_tag))
+    error_message = "image_tag: the tag of a version, such as 0.1.0; latest may be another image tomorrow."
+  }
 }
 
 variable "instance_types" {

@@ -126,7 +126,7 @@ def test_the_services_are_of_the_versions_that_the_tests_run():
 
 def test_images_are_pinned_and_hold_no_secret():
     text = (CONTAINER / "Dockerfile").read_text()
-    assert re.search(r"^ARG PYTHON=python:\d+\.\d+\.\d+-slim-bookworm$", text, re.MULTILINE)
+    assert re.search(r"^ARG PYTHON=python:\d+\.\d+\.\d+-slim-bookworm@sha256:[0-9a-f]{64}$", text, re.MULTILINE)
     assert "latest" not in text
     assert set(services()) == {"objects", "scheduler", "worker", "database", "api", "tiles", "browser"}
     for name, service in services().items():

@@ -204,6 +204,17 @@ def test_workflows_have_few_rights_and_hold_no_key():
                 assert "${{" not in step.get("run", "")
 
 
+def test_what_a_release_is_made_with_is_given_by_digest():
+    """A tag of an action or of an image may be moved to other code."""
+    for file in WORKFLOWS.glob("*.yml"):
+        for used in re.findall(r"uses: *(.*)", file.read_text()):
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used), used
+    dockerfile = (INFRA / "container" / "Dockerfile").read_text()
+    assert re.findall(r"^FROM (\S+)", dockerfile, re.M) == ["${PYTHON}", "${PYTHON}"]
+    assert re.search(r"^ARG PYTHON=\S+@sha256:[0-9a-f]{64}$", dockerfile, re.M)
+    assert "PYTHON" not in (WORKFLOWS / "release.yml").read_text()  # no other base there
+
+
 def test_the_list_of_what_is_in_a_release_names_every_locked_package(judges, tmp_path, monkeypatch):
     monkeypatch.setenv("CYCLONEDX", str(judges / "bin/cyclonedx-py"))
     code, said = run("bash", INFRA / "sbom.sh", tmp_path / "sbom.json")
