@@ -44,7 +44,7 @@ _UVICORN = logging.getLogger("uvicorn")
 
 @contextmanager
 def log_facts(**facts: str) -> Iterator[None]:
-    """State facts of all lines that are logged meanwhile in this thread, or in this coroutine and threads it waits for.
+    """Add facts to all lines that are logged meanwhile in this thread, or in this coroutine and threads it waits for.
 
     Parameters
     ----------

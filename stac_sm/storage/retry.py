@@ -24,7 +24,7 @@ from stac_sm.core.errors import InputError
 
 T = TypeVar("T")
 
-_LOGGER = logging.getLogger("stac_sm.retry")  # a part of `log_lines.LOGGER`, which needs this module
+_LOGGER = logging.getLogger("stac_sm")  # that of `log_lines`, which needs this module
 
 
 class FaultKind(StrEnum):

@@ -348,7 +348,10 @@ CALLED_BELOW_WORKFLOWS = {
     ("stac_sm.storage.address", "is_remote"),  # whether a word of ingest is an address
     *(
         ("stac_sm.storage.log_lines", name)  # log lines of a command, before it calls anything
-        for name in ("LEVEL_VARIABLE", "LOG_FORMATS", "LOG_LEVELS", "STAGE_VARIABLE", "json_line", "logs_as_json", "start_logging")
+        for name in (
+            *("LEVEL_VARIABLE", "LOG_FORMATS", "LOG_LEVELS", "STAGE_VARIABLE"),
+            *("json_line", "logs_as_json", "start_logging"),
+        )
     ),
     ("stac_sm.storage.log_lines", "stop_logging"),
     ("stac_sm.storage.address", "local_path"),  # a file or folder that an option names, as a path or file: address

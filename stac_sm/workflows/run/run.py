@@ -281,7 +281,7 @@ class _PeriodicIndex:
         self._changed, self._last = set[str](), time.monotonic()
 
     def task_done(self, record: TaskRecord) -> None:
-        """Note a task; update the months of those that have ended since, if it is time."""
+        """Update the months of the tasks that have ended since the last time, if it is time."""
         self._changed |= self._months.get(record.task, set())
         if self._changed and time.monotonic() - self._last >= INDEX_SECONDS:
             catalog = self._project.catalog
