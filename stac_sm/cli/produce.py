@@ -339,7 +339,8 @@ def _where(folder: str) -> str:
     "--repair",
     "repairs",
     is_flag=True,
-    help="Rebuild links, extents and outlines; remove unreferenced files older than --grace.",
+    help="Rebuild links, extents and outlines, add what collections lack of this version; remove unreferenced files "
+    "older than --grace.",
 )
 @click.option(
     "--grace",
@@ -353,7 +354,7 @@ def _where(folder: str) -> str:
 def audit(
     collections: tuple[str, ...], folder: str, sample: float, repairs: bool, grace: float, workers: int, as_json: bool
 ) -> None:
-    """Verify the catalogue: items, assets, links, extents, and what is stale. Exit code 1 on any finding.
+    """Verify the catalogue: items, assets, collections, links, and what is stale. Exit code 1 on any finding.
 
     Without COLLECTION, all of them. An unreferenced file that is younger than --grace is named and is no failure: its
     item was replaced lately, or is being made.
@@ -370,13 +371,14 @@ def audit(
     if len(left) < len(findings):
         print_message(f"{len(findings) - len(left)} of {len(findings)} findings repaired")
     if left or as_json:
-        print_result([vars(finding) for finding in left], as_json)
+        print_result([{"kind": one.kind, "path": one.path, "detail": one.detail} for one in left], as_json)
     else:
         print_message("no finding: every item is verified" if sample == 1 else f"no finding in a sample of {sample:g}")
-    young = young_files(project.catalog.store, left, grace_hours=grace)
+    young = young_files(left, grace_hours=grace)
     if young:
         print_message(f"{len(young)} unreferenced files are younger than {grace:g} hours, which is no failure")
     failed = [one for one in left if one not in young]
     exit_if_failed(
-        failed, f"{len(failed)} findings; --repair repairs links, extents, outlines and old unreferenced files"
+        failed,
+        f"{len(failed)} findings; --repair repairs collections, links, extents, outlines and old unreferenced files",
     )

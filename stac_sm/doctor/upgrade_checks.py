@@ -22,6 +22,7 @@ from stac_sm.model.model import Model
 from stac_sm.product.aggregates.staleness import AGGREGATES, stale_aggregates
 from stac_sm.product.item import OUTPUT_PROFILE_REASONS, PRODUCT_COLLECTION
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
+from stac_sm.stac.collection_fields import lacking_fields
 from stac_sm.stac.links import item_paths
 from stac_sm.stac.publish import ALGORITHM_PROPERTY, FINGERPRINT_PROPERTY, RETRACTED_PROPERTY, UNSTATED_ALGORITHM
 from stac_sm.stations.matchup_item import MATCHUPS_COLLECTION
@@ -60,6 +61,7 @@ def check_upgrade(opened: Project) -> Iterator[Check]:
         "aggregates": (AGGREGATES, _aggregates),
         VALIDATION_COLLECTION: ([VALIDATION_COLLECTION], partial(_stated, VALIDATION_COLLECTION)),
         "outlines": (catalog.collections, _outlines),
+        "collections": (catalog.collections, _collections),
     }
     for name, (folders, question) in stages.items():
         if any(id in catalog.collections and newest_item_paths(catalog, id) for id in folders):
@@ -197,6 +199,16 @@ def _outlines(opened: Project) -> Check:
     found = f"{old} of {len(geometries)} items, the newest of each collection, have outlines of before November 2026"
     found += " (clockwise, or with needless vertices)"
     return _note("outlines", found, "stac-sm audit --repair writes them again; nothing becomes stale by it")
+
+
+def _collections(opened: Project) -> Check:
+    catalog = opened.catalog
+    lacking = {id: lacking_fields(catalog.store, catalog.collection(id)) for id in catalog.collections}
+    named = [f"{id} {', '.join(names[:2])}{' …' * (len(names) > 2)}" for id, names in lacking.items() if names]
+    if not named:
+        return _fine("collections", f"{len(lacking)} documents have what this version ships")
+    found = f"{len(named)} of {len(lacking)} documents lack members that this version ships: {'; '.join(named)}"
+    return _note("collections", found, "stac-sm audit --repair adds them, and changes nothing that is there")
 
 
 def newest_item_paths(catalog: WritableCatalog, collection: str) -> list[str]:

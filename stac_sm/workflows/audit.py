@@ -12,9 +12,10 @@ import json
 import posixpath
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -32,6 +33,7 @@ from stac_sm.product.item import PRODUCT_COLLECTION as PRODUCTS
 from stac_sm.product.product_id import tile_of
 from stac_sm.stac.catalogs.catalog import open_writable_catalog
 from stac_sm.stac.catalogs.catalog_interface import WritableCatalog
+from stac_sm.stac.collection_fields import add_lacking_fields, lacking_fields
 from stac_sm.stac.index.manifest import index_months
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.items import COG_MEDIA_TYPE, PARQUET_MEDIA_TYPE, ItemDict, item_json
@@ -51,6 +53,7 @@ GRACE_HOURS = 24.0
 """Age from which an unreferenced file is removed: a younger one may belong to an item that is about to be written."""
 
 _ITEMS_A_JOB = 16
+_NAMED = 4  # members of a collection that a message names
 _ELSEWHERE = (
     "lies on another grid than the project's, {grid!r}, and than other items of its collection, whose ids repeat from "
     "grid to grid: `stac-sm retract` it, and make it in a project of its own"
@@ -62,13 +65,16 @@ class Finding:
     """One thing that is not as it should be."""
 
     kind: str
-    """``missing``, ``corrupt``, ``orphan``, ``item``, ``geometry``, ``link``, ``extent`` or ``stale``."""
+    """``missing``, ``corrupt``, ``orphan``, ``item``, ``geometry``, ``collection``, ``link``, ``extent``, ``stale``."""
 
     path: str
     """Path below the catalogue's root."""
 
     detail: str
     """What was found, what is required, and what to do."""
+
+    modified: float = field(default=0.0, compare=False, repr=False)
+    """Of an unreferenced file: when it was written, seconds since 1970 by the store's clock."""
 
 
 def audit(
@@ -100,15 +106,19 @@ def audit(
     list of Finding
         In the order of their paths; empty if all is well.
     """
-    there, linked = _collections(catalog.store)
-    jobs, findings = [], list(_root_findings(there, linked))
-    for collection in collections or sorted(there):
-        if collection not in there:
-            catalog.collection(collection)  # says which there are
-        found, sound = _listed(catalog.store, collection)
+    there, jobs, findings = set[str](), [], list[Finding]()
+    for collection, entries in _by_collection(catalog.store):
+        there.add(collection)
+        if collections and collection not in collections:
+            continue
+        found, sound = _listed(catalog.store, collection, entries)
         findings += found
         read = [path for path in sound if _in_sample(path, sample)]
         jobs += [read[at : at + _ITEMS_A_JOB] for at in range(0, len(read), _ITEMS_A_JOB)]
+    for collection in collections:
+        if collection not in there:
+            catalog.collection(collection)  # says which there are
+    findings += _root_findings(there, _linked_collections(catalog.store))
     for part in map_jobs(partial(_verify_items, catalog.root), jobs, workers):
         findings += part
         progress(len(jobs))
@@ -271,7 +281,9 @@ def _stale(
 
 
 def repair(catalog: WritableCatalog, findings: Iterable[Finding], *, grace_hours: float = GRACE_HOURS) -> list[Finding]:
-    """Repair what can be derived: links, extents and outlines; remove unreferenced files that are old enough.
+    """Repair what can be derived: links, extents, outlines, and members of collections that this version ships.
+
+    Unreferenced files that are old enough are removed.
 
     An item whose outline is written again keeps its fingerprint and its assets; the index of its collection follows.
 
@@ -296,23 +308,24 @@ def repair(catalog: WritableCatalog, findings: Iterable[Finding], *, grace_hours
     for collection in sorted({PurePosixPath(path).parts[0] for path in outlines}):
         if index_months(catalog.store, collection):
             update_index(catalog.store, collection, layout=catalog.layout(collection))
+    for one in found:
+        if one.kind == "collection":
+            add_lacking_fields(catalog.store, PurePosixPath(one.path).parts[0])
     for collection in sorted({PurePosixPath(one.path).parts[0] for one in found if one.kind in {"link", "extent"}}):
         refresh(catalog.store, collection)
-    young = young_files(catalog.store, found, grace_hours=grace_hours)
+    young = young_files(found, grace_hours=grace_hours)
     for one in found:
         if one.kind == "orphan" and one not in young and not _is_named_now(catalog.store, one.path):
             catalog.store.remove(one.path)
-    repaired = {"link", "extent", "geometry"}
+    repaired = {"collection", "link", "extent", "geometry"}
     return [one for one in found if one.kind not in repaired and not _gone(catalog.store, one)]
 
 
-def young_files(store: Store, findings: Iterable[Finding], *, grace_hours: float = GRACE_HOURS) -> set[Finding]:
+def young_files(findings: Iterable[Finding], *, grace_hours: float = GRACE_HOURS) -> set[Finding]:
     """Return unreferenced files that are no failure yet: of items that were replaced lately, or that are being made.
 
     Parameters
     ----------
-    store
-        Of the catalogue.
     findings
         As `audit` returned them.
     grace_hours
@@ -321,13 +334,10 @@ def young_files(store: Store, findings: Iterable[Finding], *, grace_hours: float
     Returns
     -------
     set of Finding
-        Of kind ``orphan``, younger than that, or gone meanwhile.
+        Of kind ``orphan``, younger than that.
     """
-    files = {one for one in findings if one.kind == "orphan"}
-    if not files:
-        return set()
-    ages = {entry.path: time.time() - entry.modified for entry in store.list_objects()}
-    return {one for one in files if ages.get(one.path, 0) < grace_hours * 3600}
+    latest = time.time() - grace_hours * 3600
+    return {one for one in findings if one.kind == "orphan" and one.modified > latest}
 
 
 def _is_named_now(store: Store, path: str) -> bool:
@@ -378,11 +388,18 @@ def _checked_item(store: Store, path: str) -> tuple[ItemDict | None, list[Findin
     return None, [Finding("item", path, detail)]
 
 
-def _collections(store: Store) -> tuple[set[str], set[str]]:
-    """Return the ids of the collections that are there, and of those that the root links to."""
-    there = {PurePosixPath(entry.path).parts[0] for entry in store.list_objects() if _is_collection(entry.path)}
+def _by_collection(store: Store) -> Iterator[tuple[str, list[ObjectMeta]]]:
+    """Yield the id of each collection that is there with the files in its folder, from one listing of the catalogue."""
+    for id, found in groupby(store.list_objects(), key=lambda entry: entry.path.partition("/")[0]):
+        entries = list(found)
+        if any(entry.path == f"{id}/collection.json" for entry in entries):
+            yield id, entries
+
+
+def _linked_collections(store: Store) -> set[str]:
+    """Return the ids of the collections that the root links to."""
     hrefs = (link["href"] for link in json.loads(store.read("catalog.json"))["links"] if link["rel"] == "child")
-    return there, {PurePosixPath(posixpath.normpath(href)).parts[0] for href in hrefs}
+    return {PurePosixPath(posixpath.normpath(href)).parts[0] for href in hrefs}
 
 
 def _root_findings(there: set[str], linked: set[str]) -> Iterator[Finding]:
@@ -392,14 +409,8 @@ def _root_findings(there: set[str], linked: set[str]) -> Iterator[Finding]:
         yield Finding("link", "catalog.json", f"does not link to collection {id}, which is there: add the link")
 
 
-def _is_collection(path: str) -> bool:
-    parts = PurePosixPath(path).parts
-    return len(parts) == 2 and parts[1] == "collection.json"
-
-
-def _listed(store: Store, collection: str) -> tuple[list[Finding], list[str]]:
+def _listed(store: Store, collection: str, entries: list[ObjectMeta]) -> tuple[list[Finding], list[str]]:
     """Return what is wrong by one listing and one look at each item, and the paths of the items whose JSON is sound."""
-    entries = list(store.list_objects(collection))
     paths, findings, named = [entry.path for entry in entries if is_item_path(entry.path)], list[Finding](), set[str]()
     spans: dict[str, ItemDict] = {}
     for path in paths:
@@ -410,12 +421,25 @@ def _listed(store: Store, collection: str) -> tuple[list[Finding], list[str]]:
             folder = posixpath.dirname(path)
             named |= {path, *(_local(folder, asset["href"]) for asset in item.get("assets", {}).values())}
             spans[path] = {"bbox": item["bbox"], "properties": item["properties"]}
+    findings += _document_findings(store, collection)
     bad = {path for path in paths if path not in spans}
     if not bad:
         required = derived_documents(store, collection, paths, spans)
         named |= {path for path, _ in required}
         findings += [finding for path, document in required for finding in _compared(store, path, document)]
     return [*findings, *_orphans(entries, named, {posixpath.dirname(path) for path in bad})], list(spans)
+
+
+def _document_findings(store: Store, collection: str) -> Iterator[Finding]:
+    path = f"{collection}/collection.json"
+    try:
+        lacking = lacking_fields(store, json.loads(store.read(path)))
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return  # what reads its links says so
+    if lacking:
+        named = ", ".join(lacking[:_NAMED]) + (f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else "")
+        detail = f"lacks {named} of this version: `stac-sm audit --repair` adds it, and changes nothing that is there"
+        yield Finding("collection", path, detail)
 
 
 def _compared(store: Store, path: str, document: dict[str, Any]) -> Iterator[Finding]:
@@ -441,7 +465,8 @@ def _orphans(entries: Sequence[ObjectMeta], named: set[str], spared: set[str]) -
         folder, name = posixpath.split(entry.path)
         unknown = spared and name in {"catalog.json", "collection.json"}  # what derives is not known
         if entry.path not in named and folder not in spared and not unknown and "/index/" not in entry.path:
-            yield Finding("orphan", entry.path, "no item names it: `stac-sm audit --repair` removes it when it is old")
+            told = "no item names it: `stac-sm audit --repair` removes it when it is old"
+            yield Finding("orphan", entry.path, told, entry.modified)
 
 
 def _verify_items(root: str, paths: Sequence[str]) -> list[Finding]:

@@ -40,7 +40,7 @@ def test_what_this_version_makes_again_is_said_with_its_reason(project):
     assert state_of(project) == before
     assert {name: check.state for name, check in found.items()} == {
         "inputs": OK, "climatology": OK, "ismn-stations": NOTE, "matchups": OK, "sm-models": NOTE, "sm-1km-daily": NOTE,
-        "aggregates": NOTE, "validation": NOTE, "outlines": NOTE,
+        "aggregates": NOTE, "validation": NOTE, "outlines": NOTE, "collections": NOTE,
     }  # fmt: skip
     assert all(check.advice for check in found.values() if check.state == NOTE)
     assert "did not state its rules" in found["ismn-stations"].found
@@ -51,6 +51,7 @@ def test_what_this_version_makes_again_is_said_with_its_reason(project):
     assert "(3: output profile 1, now 2); output profile 2: files name" in found["sm-1km-daily"].found
     assert "1 of sm-1km-annual: changed since it was made: output profile 1, now 2" in found["aggregates"].found
     assert VERSION_REASONS["validation"]["3"] in found["validation"].found
+    assert "sm-1km-annual sci:citation, sci:publications …" in found["collections"].found
 
 
 STAGES = {

@@ -18,7 +18,7 @@ from shapely.geometry import mapping, shape
 from stac_sm.cli.main import main
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.storage.local_store import LocalStore
-from stac_sm.workflows.audit import audit, repair, stale_products
+from stac_sm.workflows.audit import audit, repair, stale_products, young_files
 from stac_sm.workflows.plan.plan import make_plan
 from stac_sm.workflows.project import read_project
 from stac_sm.workflows.run import run as runs
@@ -215,6 +215,18 @@ def test_a_young_orphan_may_belong_to_an_item_that_is_about_to_come(copy):
     assert (copy / left.path).exists()
     assert repair(catalog, [left], grace_hours=0) == []
     assert not (copy / left.path).exists()
+
+
+def test_the_catalogue_is_listed_once_whatever_is_found(copy, monkeypatch):
+    """Ages of unreferenced files are those of the listing that found them."""
+    FAULTS["orphan asset"][0](copy)
+    listed, plain = [], LocalStore.list_objects
+    monkeypatch.setattr(LocalStore, "list_objects", lambda self, at="": listed.append(at) or plain(self, at))
+    catalog = open_catalog(copy)
+    (left,) = repair(catalog, audit(catalog))
+    assert young_files([left]) == {left}
+    assert young_files([left], grace_hours=0) == set()
+    assert listed == [""]
 
 
 def test_a_sample_is_the_same_every_time_and_sees_its_share(copy):

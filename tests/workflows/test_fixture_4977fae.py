@@ -23,6 +23,8 @@ from stac_sm.cli.main import main
 from stac_sm.model.model import Model
 from stac_sm.product.aggregates.staleness import AGGREGATES, stale_aggregates
 from stac_sm.stac.catalogs.catalog import open_catalog
+from stac_sm.stac.collection_fields import lacking_fields
+from stac_sm.storage.store import open_store
 from stac_sm.workflows.project import read_project
 from tests.support.checkout import ROOT
 
@@ -47,12 +49,33 @@ ITEMS = {
     for file in sorted((FIXTURE / "project").rglob("*.json"))
     if file.stem == file.parent.name
 }
+OLD_OUTLINES = [
+    path
+    for path, item in ITEMS.items()
+    if item["geometry"]["type"] == "Polygon" and not shape(item["geometry"]).exterior.is_ccw
+]
+STORE = open_store(FIXTURE / "project")
+LACKING = {
+    path: names
+    for path in (f"{file.parent.name}/collection.json" for file in (FIXTURE / "project").glob("*/collection.json"))
+    if (names := lacking_fields(STORE, json.loads(STORE.read(path))))
+}
+
+
+def lacks(names):
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    told = f"lacks {', '.join(names[:4])}{more} of this version"
+    return f"{told}: `stac-sm audit --repair` adds it, and changes nothing that is there"
+
+
 FINDINGS = (
-    [
-        {"kind": "geometry", "path": path, "detail": OUTLINE}
-        for path, item in sorted(ITEMS.items())
-        if item["geometry"]["type"] == "Polygon" and not shape(item["geometry"]).exterior.is_ccw
-    ]
+    sorted(
+        [
+            *({"kind": "geometry", "path": path, "detail": OUTLINE} for path in OLD_OUTLINES),
+            *({"kind": "collection", "path": path, "detail": lacks(names)} for path, names in LACKING.items()),
+        ],
+        key=lambda one: one["path"],
+    )
     + [
         {
             "kind": "stale",
@@ -76,7 +99,8 @@ FINDINGS = (
         if ".Site-" in path and "stac_sm:tc" in item["properties"]
     ]
 )
-"""What `audit` finds: outlines that run clockwise, as items had them until 2026-11; every screened station, since
+"""What `audit` finds: outlines that run clockwise, as items had them until 2026-11; what collections have since; every
+screened station, since
 screening decides by the bounds of bootstrap intervals; and tile-days and aggregates, whose files have another profile
 since."""
 
@@ -206,7 +230,7 @@ def test_audit_is_clean(project):
     assert json.loads(run(project, "audit", "--json", "--workers", 1, code=1 if FINDINGS else 0).stdout) == FINDINGS
 
 
-def test_repair_writes_outlines_again_and_nothing_else(project):
+def test_repair_writes_outlines_again_and_completes_collections_and_nothing_else(project):
     """Fingerprints stay, the index follows, and nothing becomes stale."""
     before, indexed = files(project), sorted((project / "sm-1km-daily/index").rglob("*.parquet"))
     run(project, "index", "--workers", 1)
@@ -215,8 +239,8 @@ def test_repair_writes_outlines_again_and_nothing_else(project):
     assert {one["kind"] for one in left} == {"stale"}
     after = files(project)
     changed = {name for name in before if after[name] != before[name]}
-    assert changed == {one["path"] for one in FINDINGS if one["kind"] == "geometry"}
-    for name in changed:
+    assert changed == {*OLD_OUTLINES, *LACKING}
+    for name in OLD_OUTLINES:
         old, new = json.loads(before[name]), json.loads(after[name])
         assert {**old, "geometry": None} == {**new, "geometry": None}
         outline, was = shape(new["geometry"]), shape(old["geometry"])
