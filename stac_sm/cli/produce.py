@@ -235,7 +235,7 @@ def run(
     if metrics:
         from stac_sm.workflows.run.run_metrics import write_run_metrics
 
-        write_run_metrics(report, metrics)
+        write_run_metrics(report, metrics, chosen)
     if report.failures:
         from stac_sm.core.text import format_table
 

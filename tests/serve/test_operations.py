@@ -7,6 +7,8 @@ import json
 import logging
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -242,6 +244,18 @@ def test_several_processes_answer_and_count_together(root):
         found = samples(session.get(f"{address}/metrics", timeout=60).text)
     labels = (("method", "GET"), ("route", "collections"), ("status", "200"))
     assert found["stac_sm_requests_total", *labels] == 20
+
+
+def test_many_clients_at_once_get_no_5xx_and_take_bounded_memory():
+    """The benchmark whose figures are in tests/benchmarks/README.md, for two seconds."""
+    script = Path(__file__).parents[1] / "benchmarks" / "serve_load.py"
+    options = ["--items", "500", "--clients", "64", "--seconds", "2", "--workers", "2", "--json"]
+    done = subprocess.run([sys.executable, script, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr  # 1: a 5xx, twice the memory of the first seconds, or no server left
+    found = json.loads(done.stdout)["this"]
+    assert set(found["statuses"]) == {"200"}
+    assert found["requests"] >= 64
+    assert found["p50_ms"] <= found["p99_ms"]
 
 
 def test_the_manifest_starts_a_server_that_answers_its_probes(root, tmp_path):

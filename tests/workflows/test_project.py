@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 
 import pytest
 
@@ -210,6 +211,14 @@ def test_an_operator_sets_fields_by_the_environment(tmp_path, monkeypatch):
     assert (found.slurm.queue, found.slurm.account, found.slurm.cores) == ("short", "1234", 4)
     assert found.slurm.directives == ("--qos=low",)
     assert (found.costs.core_hour, found.fetch.folder) == (0.5, "/scratch/granules")
+
+
+@pytest.mark.parametrize(("section", "kind"), [("slurm", SlurmSettings), ("costs", Rates), ("fetch", FetchSettings)])
+def test_each_field_of_an_operator_is_listed(section, kind):
+    text = (Path(__file__).parents[2] / "infra" / "README.md").read_text()
+    [row] = [line for line in text.splitlines() if line.startswith(f"| `STAC_SM_{section.upper()}_")]
+    listed = {name.lower() for name in re.findall(rf"`(?:STAC_SM_{section.upper()})?_([A-Z0-9_]+)`", row)}
+    assert listed == {field.name for field in fields(kind)}
 
 
 @pytest.mark.parametrize(

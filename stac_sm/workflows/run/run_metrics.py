@@ -10,13 +10,13 @@ from prometheus_client import CollectorRegistry, Gauge, push_to_gateway, write_t
 
 from stac_sm.core.errors import InputError
 from stac_sm.storage.signing import without_secrets
-from stac_sm.workflows.run.run import RunReport
+from stac_sm.workflows.run.run import PlanSlice, RunReport
 
 _JOB = "stac_sm_run"
 
 
-def write_run_metrics(report: RunReport, target: str) -> None:
-    """Write the counts of a run, in the place of those of the run before.
+def write_run_metrics(report: RunReport, target: str, part: PlanSlice | None = None) -> None:
+    """Write the counts of a run, in the place of those of the run before; at a gateway, of the same slice.
 
     Parameters
     ----------
@@ -24,6 +24,8 @@ def write_run_metrics(report: RunReport, target: str) -> None:
         What became of the tile-days.
     target
         File whose name ends with ``.prom``, or the address of a push gateway, ``http://HOST:9091``.
+    part
+        Slice of the plan that was run; None: all of it.
 
     Raises
     ------
@@ -40,7 +42,8 @@ def write_run_metrics(report: RunReport, target: str) -> None:
     Gauge("stac_sm_run_ended_timestamp_seconds", "When it ended", registry=registry).set_to_current_time()
     try:
         if urlsplit(target).scheme in {"http", "https"}:
-            push_to_gateway(target, job=_JOB, registry=registry)
+            place = {} if part is None else {"slice": str(part.index)}
+            push_to_gateway(target, job=_JOB, registry=registry, grouping_key=place)
         else:
             write_to_textfile(str(Path(target)), registry)
     except (OSError, URLError) as error:

@@ -257,6 +257,8 @@ def submit_to_kubernetes(job: ArrayJob, manifest: Manifest, *, dry_run: bool = F
 def _check_image(image: str) -> None:
     """Refuse an image that may be another one tomorrow: bytes of the product depend on the versions in it."""
     name, at, digest = image.partition("@")
+    if not name.strip() or len(image.split()) != 1:
+        raise InputError(f"--image {image!r}: found no name of an image; NAME@sha256:… is required")
     _, colon, tag = name.rpartition("/")[2].partition(":")
     if at and not _DIGEST.fullmatch(digest):
         raise InputError(f"--image {image}: a digest is sha256: and 64 hexadecimal digits; copy it from the registry")

@@ -131,9 +131,10 @@ def test_the_command_runs_the_tile_of_a_point_and_says_how_to_go_on(tmp_path, mo
     west, south, east, north = project.grid.bbox(TILE)
     point = f"{(west + east) / 2},{(south + north) / 2}"
     for options in (("--at", point), ("--tiles", TILE), ("--bbox", f"{point},{point}")):
-        where = ("--project", str(project.folder))
+        where = ("--project", str(project.folder), "--metrics", str(tmp_path / "run.prom"))
         done = CliRunner().invoke(main, ["run", str(tmp_path / "plan.parquet"), *where, *options])
         assert done.exit_code == 1
+        assert 'stac_sm_run_tile_days{outcome="failed"} 1.0' in (tmp_path / "run.prom").read_text()
         assert project.grid.describe(TILE) in done.stderr, done.stderr
         assert f"stac-sm run {tmp_path / 'plan.parquet'} --tiles {TILE} --project" in done.stderr
     assert asked == [[TILE]] * 3

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stac_sm.core.errors import InputError
-from stac_sm.workflows.run.run import RunReport
+from stac_sm.workflows.run.run import PlanSlice, RunReport
 from stac_sm.workflows.run.run_log import ItemFailure, TaskRecord
 from stac_sm.workflows.run.run_metrics import write_run_metrics
 
@@ -64,11 +64,15 @@ def test_a_push_gateway(report):
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        write_run_metrics(report, f"http://127.0.0.1:{server.server_port}")
+        gateway = f"http://127.0.0.1:{server.server_port}"
+        write_run_metrics(report, gateway)
+        for index in (0, 3):  # slices of an array job do not take one another's place
+            write_run_metrics(report, gateway, PlanSlice(index, 8))
     finally:
         server.shutdown()
         server.server_close()
-    assert list(kept) == ["/metrics/job/stac_sm_run"]
+    place = "/metrics/job/stac_sm_run"
+    assert list(kept) == [place, f"{place}/slice/0", f"{place}/slice/3"]
     expected(samples(kept["/metrics/job/stac_sm_run"]))
 
 

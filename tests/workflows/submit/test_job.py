@@ -203,6 +203,7 @@ def test_an_image_with_a_version_or_a_digest_is_taken(image):
         ("registry.example:5000/stac-sm", "found no tag"),
         ("stac-sm:", "found no tag"),
         ("stac-sm:latest", "found the tag latest"),
+        (f"@{IMAGE.partition('@')[2]}", "found no name of an image"),
         ("stac-sm@sha256:12", "a digest is sha256: and 64 hexadecimal digits"),
     ],
 )
