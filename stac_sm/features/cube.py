@@ -62,7 +62,8 @@ def feature_cube(
     xarray.Dataset
         Dims (time, y, x), coordinates of pixel centres in the CRS of the GeoBox (``spatial_ref``); one float32
         variable a feature, chunked by day (a large GeoBox in blocks, too), NaN where there is no value; attrs
-        ``units``, ``long_name``, ``items``; ``days_without_input`` (ISO dates) where a day has no item, and
+        ``units``, ``long_name``, ``items``; ``statistic`` where it is none of days (``climatology``, ``anomaly``,
+        ``spread``), ``days_without_input`` (ISO dates) where a day has no item, and
         ``left_out`` (text) where an item has a value that cannot be right.
         One boolean variable a mask, True where there is no soil moisture.
         No pixel is read before compute.
@@ -143,18 +144,37 @@ def _attributes(resolved: ResolvedInputs, feature: Feature) -> dict[str, Any]:
     days = resolved.by_feature[feature.name]
     sources = [source for made_of in days.values() for layer in made_of.fields for source in layer.sources]
     known = VARIABLES.get(feature.asset)
-    described: dict[str, Any] = {"long_name": feature.asset}
+    plain = known.description if known else (sources[0].title if sources else "") or feature.asset
+    described: dict[str, Any] = {"long_name": _long_name(plain, feature)}
     if known:
-        described = {"units": known.unit, "long_name": known.description}
+        described["units"] = known.unit
     if sources and sources[0].unit:  # a file may come in another unit than the table of variables names
         described["units"] = sources[0].unit
     items = sorted({source.item_id for source in sources})
     described |= {"collection": feature.collection, "items": items, "grid_mapping": "spatial_ref"}
+    if feature.statistic != "value":
+        described["statistic"] = feature.statistic
     if absent := [day.isoformat() for day in resolved.days if day not in days]:
         described["days_without_input"] = absent
     if bad := resolved.left_out.get(feature.name):
         described["left_out"] = sorted(bad.values())
     return described
+
+
+def _long_name(plain: str, feature: Feature) -> str:
+    """Return what a variable is, and what was made of it: the mean of many days is not called as a day is."""
+    words = [plain]
+    if feature.trailing > 1:
+        words.append(f"mean of {feature.trailing} days")
+    if feature.exponential:
+        words.append(f"exponential mean of {feature.exponential:g} days")
+    if feature.lag:
+        words.append(f"{feature.lag} days before")
+    if feature.climatology is not None and feature.statistic != "value":
+        years = Period.parse(feature.climatology.period)
+        made = {"climatology": "mean", "spread": "standard deviation", "anomaly": "anomaly from the mean"}
+        words.append(f"{made[feature.statistic]} of {years.start.year} to {years.days[-1].year}")
+    return ", ".join(words)
 
 
 def _coordinates(target: TargetPixels, days: Sequence[date]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from stac_sm.core.colours import SOIL_MOISTURE_COLOURS, SOIL_MOISTURE_RANGE
 from stac_sm.core.errors import InputError
-from stac_sm.core.variables import PUBLISHED_FLAGS
+from stac_sm.core.variables import PUBLISHED_FLAGS, VOLUMETRIC
 from stac_sm.raster.coast import draw_coast
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ _SPREAD = (2, 98)  # percentiles at the ends of the colours, so that outliers do
 def plot_cube(cube: xr.Dataset, file: Path, *, title: str = "") -> None:
     """Draw the first day of a cube, one panel a variable, with units, cut to the part with values; grey is no value.
 
-    Variables without a value on that day, masks that hold nowhere, and variables that are the same in every pixel are
-    named in a line below the panels.
+    Soil moisture has the colours and the range of every other picture; its anomaly diverges from white at 0. Variables
+    without a value on that day, masks that hold nowhere, and variables that are the same in every pixel are named in a
+    line below the panels.
 
     Parameters
     ----------
@@ -261,18 +262,20 @@ def _panel(figure: Any, axes: Any, field: xr.DataArray, name: str, *, difference
     """Draw one variable with its unit, in the coordinates of the grid: km, or degrees."""
     step = max(1, -(-max(field.shape) // _PIXELS))
     field = field[::step, ::step]
-    divisor, unit = (1.0, "degrees east") if _in_degrees(field) else (1000.0, "km")
+    divisor, axis = (1.0, "degrees east") if _in_degrees(field) else (1000.0, "km")
     x, y = field.x.values / divisor, field.y.values / divisor
     values = field.values.astype(float)
     low, high = _limits(values, mask=field.dtype == bool)
-    if field.name == "sm" and not difference:
+    unit, statistic = _unit_of(field), field.attrs.get("statistic")
+    difference = difference or (unit == VOLUMETRIC and statistic == "anomaly")
+    if unit == VOLUMETRIC and not difference:
         low, high = SOIL_MOISTURE_RANGE
     if difference:
         low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
     image = axes.imshow(
         values,
         extent=(*_ends(x), *_ends(y)[::-1]),  # rows run from north to south
-        cmap=_colours(str(field.attrs.get("units", "1")), mask=field.dtype == bool, difference=difference),
+        cmap=_colours(unit, mask=field.dtype == bool, difference=difference),
         vmin=low,
         vmax=high,
         interpolation="nearest",
@@ -280,7 +283,7 @@ def _panel(figure: Any, axes: Any, field: xr.DataArray, name: str, *, difference
     axes.set_facecolor(_NO_VALUE)
     axes.set_title(_panel_title(field, name), fontsize=8)
     axes.tick_params(labelsize=6)
-    axes.set_xlabel("black: yes, white: no" if field.dtype == bool else unit, fontsize=7)
+    axes.set_xlabel("black: yes, white: no" if field.dtype == bool else axis, fontsize=7)
     if _in_degrees(field):
         axes.set_ylabel("degrees north", fontsize=7)
         axes.set_aspect(1 / max(0.2, math.cos(math.radians(float(field.y.mean())))))
@@ -290,6 +293,13 @@ def _panel(figure: Any, axes: Any, field: xr.DataArray, name: str, *, difference
         _scale(figure, axes, image, str(field.attrs.get("units", "1")), label)
     if np.isnan(values).all():
         axes.text(0.5, 0.5, "no value", transform=axes.transAxes, ha="center", va="center")
+
+
+def _unit_of(field: xr.DataArray) -> str:
+    """Return the unit by which a variable gets its colours: volumes of water that are no soil moisture get others."""
+    unit = str(field.attrs.get("units", "1"))
+    error = field.attrs.get("statistic") == "spread" or "uncertainty" in str(field.name)
+    return "an error, m3 m-3" if unit == VOLUMETRIC and error else unit
 
 
 def _only_value(field: xr.DataArray) -> str:
@@ -359,7 +369,7 @@ def _colours(unit: str, *, mask: bool, difference: bool = False) -> Any:
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
-    if unit == "m3 m-3" and not (mask or difference):
+    if unit == VOLUMETRIC and not (mask or difference):
         return ListedColormap(SOIL_MOISTURE_COLOURS / 255, "soil_moisture").with_extremes(bad=_NO_VALUE)
     name = "RdBu" if difference else "Greys" if mask else _COLOURS.get(unit, "viridis")
     return colormaps[name].with_extremes(bad=_NO_VALUE)

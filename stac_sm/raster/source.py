@@ -8,7 +8,7 @@ item.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 Window = tuple[slice, slice]
+_LONGEST_TITLE = 120  # characters
 _ROWS = 256  # of a window that are scaled at a time
 
 
@@ -92,6 +93,9 @@ class RasterSource:
 
     preliminary: bool = False
     """Whether the item says that it was made from preliminary data, which the provider replaces by final ones."""
+
+    title: str = field(default="", compare=False)
+    """Title of the asset, where it has one, for people."""
 
     def __hash__(self) -> int:
         """Return a hash of what tells two sources apart as a rule: that of all fields takes 30 times as long."""
@@ -287,6 +291,7 @@ def _described(item: pystac.Item, key: str, requested_band: str) -> RasterSource
         size=size if isinstance(size, int) and size >= 0 else None,
         version=stated_version(item.properties),
         preliminary=is_preliminary(item.properties, key),
+        title=str(asset.title or "")[:_LONGEST_TITLE],
     )
 
 

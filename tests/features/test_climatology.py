@@ -199,6 +199,9 @@ def test_an_anomaly_is_the_value_less_the_mean(known, made):
         wanted = whole(COARSE, era5[day], GEOBOX, "bilinear") - normal
         np.testing.assert_allclose(cube.swvl1_anomaly[i], np.nan if i == 3 else wanted, atol=1e-6)
     assert cube.swvl1_anomaly.attrs["units"] == "m3 m-3"
+    plain = "Volumetric soil water of layer 1, 0-7 cm, daily mean"
+    titles = [cube[name].attrs["long_name"] for name in ("swvl1_mean", "swvl1_anomaly")]
+    assert titles == [f"{plain}, mean of 2001 to 2002", f"{plain}, anomaly from the mean of 2001 to 2002"]
 
 
 def test_gaps_are_filled_by_the_season_and_flagged(known, made):

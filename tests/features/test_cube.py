@@ -501,3 +501,25 @@ def test_a_relative_catalogue_lies_beside_the_projects_own(tmp_path, monkeypatch
     wanted = feature_cube(own, here, TILE, DAYS, grid=SMALL).compute()
     for name in wanted:
         np.testing.assert_array_equal(found[name], wanted[name])
+
+
+def test_variables_say_what_was_made_of_which_field(tmp_path):
+    """As titles of `features --plot`: that of the asset where no variable has its name; a mean is not called a day."""
+    project, _, _ = copied_project(tmp_path / "p")
+    edit(
+        project.catalog,
+        "glass-lst",
+        "LST.2018182",
+        lambda item: item["assets"].update(mine=item["assets"]["lst"] | {"title": "Skin of the Earth"}),
+    )
+    features = (
+        Feature("a", "glass-lst", "mine"),
+        Feature("b", "glass-lst", "lst", lag=2),
+        Feature("c", "glass-lst", "lst", trailing=7),
+        Feature("d", "glass-lst", "lst", exponential=10),
+    )
+    cube = feature_cube(open_catalog(project.folder), Recipe(features), TILE, "2018-07-01", grid=SMALL)
+    plain = "Land surface temperature, all-weather daily mean"
+    made = ("2 days before", "mean of 7 days", "exponential mean of 10 days")
+    titles = [cube[name].attrs["long_name"] for name in "abcd"]
+    assert titles == ["Skin of the Earth", *(f"{plain}, {words}" for words in made)]

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from stac_sm.cli.main import main
+from stac_sm.core.colours import SOIL_MOISTURE_RANGE
 from stac_sm.core.errors import InputError
 from stac_sm.core.period import Period
 from stac_sm.core.projections import transformer_to_lonlat
@@ -111,6 +112,21 @@ def test_a_cube_has_no_empty_panels_and_titles_of_the_field(kept, number):
     assert "_anomaly_of_the_year)" in panels[0].get_title().replace("\n", "")
     assert panels[0].get_title().replace("\n", " ").startswith("Volumetric soil water of layer 1")
     assert figure._supxlabel.get_text().replace("\n", " ") == "no value on this day: snow; nowhere on this day: frozen"
+
+
+def test_soil_moisture_of_any_source_has_one_range_of_colours(kept):
+    """A colour means the same value in a cube as in a map; what is no soil moisture is not drawn as if it were."""
+    cube = cube_of(**dict.fromkeys(("swvl1", "mean", "anomaly", "spread", "sm_uncertainty"), (RAMP / 2, "m3 m-3")))
+    for name, statistic in (("mean", "climatology"), ("anomaly", "anomaly"), ("spread", "spread")):
+        cube[name].attrs["statistic"] = statistic
+    plot_cube(cube, Path("cube.png"))
+    drawn = {axes.get_title(): axes.images[0] for axes in kept[0].axes if axes.images and axes.get_title()}
+    own = {title: image.cmap.name == "soil_moisture" for title, image in drawn.items()}
+    assert [name for name, one in own.items() if one] == ["The swvl1 (swvl1)", "The mean (mean)"]
+    assert all(image.get_clim() == SOIL_MOISTURE_RANGE for title, image in drawn.items() if own[title])
+    low, high = drawn["The anomaly (anomaly)"].get_clim()
+    assert low == -high
+    assert "drier" in next(axes.get_ylabel() for axes in kept[0].axes if "drier" in axes.get_ylabel())
 
 
 def test_a_cube_is_cut_to_its_values_and_names_what_is_the_same_in_every_pixel(kept):

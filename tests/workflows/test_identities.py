@@ -378,7 +378,7 @@ def test_every_field_is_part_of_the_identity_or_left_out_on_purpose(thing, keys)
         (
             RasterSource,
             {"item_id", "asset", "geobox", "dtype", "nodata", "scale", "offset", "checksum", "valid", "band", "bands"},
-            {"href", "item_href", "sign", "unit", "root", "size", "version", "preliminary"},
+            {"href", "item_href", "sign", "unit", "root", "size", "version", "preliminary", "title"},
         ),
     ],
 )
