@@ -84,10 +84,11 @@ class ResolvedInputs:
             Id (item id and asset key) and checksum, ascending, none twice. The checksum covers the bytes of the file,
             what the item says about them, their weight in the day's value, and whether they only fill gaps of others.
         """
-        files = ((layer, source, level) for layer in self._layers(day) for source, level in layer.levelled)
+        made_of = (days[day] for days in self.by_feature.values() if day in days)
         found = {
-            day_input(s.item_id, s.asset, s.provenance_digest, layer.weight, level, layer.age)
-            for layer, s, level in files
+            day_input(s.item_id, s.asset, s.provenance_digest, layer.weight, level, age)
+            for one in made_of
+            for layer, s, level, age in one.layers
         }
         return sorted((one.id, one.checksum) for one in found)
 

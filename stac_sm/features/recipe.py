@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from typing import Any
 
@@ -446,10 +446,16 @@ class Recipe:
 _Tables = list[dict[str, Any]]
 
 
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return what checks values of a kind: to make one takes longer than to check the features of a recipe."""
+    return TypeAdapter(kind)
+
+
 def _typed(thing: str, kind: Any, found: Any) -> Any:
     """Return a value of a kind; a close one (a list for a tuple, 1 for 1.0) is converted."""
     try:
-        return TypeAdapter(kind).validate_python(found)
+        return _adapter(kind).validate_python(found)
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f".{part}" for part in first["loc"])

@@ -36,10 +36,6 @@ class WeightedField:
     """Of each file 0 if it counts first, and more if it only fills the gaps of finer or newer ones; empty if all count
     first."""
 
-    age: int = 0
-    """Days from the field's day to the day that it counts for, after the lag; of exponential means only, whose weights
-    follow from it."""
-
     @classmethod
     def of(cls, weight: float, sources: RasterSources) -> WeightedField:
         """Return a field with the levels of its files.
@@ -78,6 +74,19 @@ class DayFields:
 
     days_found: int | None = None
     """Of an average with too little history: the days of it that have input. Else None."""
+
+    by_age: bool = False
+    """Whether the weight of a day follows from its age, as in an exponential mean. The days of windows share their
+    fields, which are many: so a field does not know its age."""
+
+    @property
+    def layers(self) -> Iterator[tuple[WeightedField, RasterSource, int, int]]:
+        """Each file with its field, its level, and the age in days that its weight follows from (else 0)."""
+        days = [*enumerate(self.fields_by_day), (0, self.climatology)]
+        for age, fields in days:
+            for one in fields:
+                for source, level in one.levelled:
+                    yield one, source, level, age if self.by_age else 0
 
     @property
     def fields(self) -> tuple[WeightedField, ...]:
@@ -257,18 +266,14 @@ def choose_day_fields(
     else:
         weight = math.fsum(weight for weight, layers in zip(mean.weights.tolist(), days, strict=True) if layers)
         enough = weight >= mean.least_weight()
-        days = tuple(_of_age(layers, age) for age, layers in enumerate(days))
+    by_age = mean is not None
     if feature.missing == "climatology" and climatology:
-        return DayFields(days if enough else (), climatology)
+        return DayFields(days if enough else (), climatology, by_age=by_age)
     if not enough:
         return DayFields(days_found=sum(map(bool, days)))
     if feature.statistic == "anomaly" and not climatology:
         return DayFields()
-    return DayFields(days, climatology)
-
-
-def _of_age(layers: tuple[WeightedField, ...], age: int) -> tuple[WeightedField, ...]:
-    return tuple(WeightedField(one.weight, one.sources, one.levels, age) for one in layers) if age else layers
+    return DayFields(days, climatology, by_age=by_age)
 
 
 def choose_fields(feature: Feature, timeline: Timeline, day: date) -> tuple[WeightedField, ...]:

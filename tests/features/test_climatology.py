@@ -330,6 +330,19 @@ def test_the_days_of_a_trailing_mean(day, lag, trailing):
     assert found == (wanted if 2 * sum(one is not None for one in wanted) >= trailing else [])
 
 
+def test_the_windows_of_exponential_means_share_the_fields_of_their_days():
+    """A project of some years has windows of 90 days, each day: a field each would be millions."""
+    start, feature = date(2001, 1, 1), Feature("f", "c", "a", lag=1, exponential=10)
+    timeline = Timeline([(Period.of_day(start + i * ONE_DAY), (source(f"{i}"),)) for i in range(80)])
+    first, second = (choose_day_fields(feature, timeline, {}, start + i * ONE_DAY) for i in (60, 61))
+    assert all(one is two for one, two in zip(first.fields_by_day, second.fields_by_day[1:], strict=False))
+    ages = {source.item_id: age for _, source, _, age in second.layers}
+    assert ages == {f"{60 - age}": age for age in range(len(second.fields_by_day))}
+    assert len(ages) > 10
+    trailing = choose_day_fields(Feature("f", "c", "a", trailing=10), timeline, {}, start + 60 * ONE_DAY)
+    assert {age for *_, age in trailing.layers} == {0}
+
+
 WRONG = {
     "no climatology": ({"statistic": "anomaly"}, "'f': climatology missing: write"),
     "no climatology to fill with": ({"missing": "climatology"}, "climatology missing"),

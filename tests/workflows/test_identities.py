@@ -125,9 +125,9 @@ def resolution() -> ResolvedInputs:
 
 
 def window() -> ResolvedInputs:
-    days = tuple((WeightedField(1.0, (source,), age=age),) for age, source in enumerate((SOURCE, BAND)))
+    days = tuple((WeightedField(1.0, (source,)),) for source in (SOURCE, BAND))
     spread = DayFields((), (WeightedField(1.0, (BAND,)),))
-    return ResolvedInputs(WEIGHTED, (DAY,), {"memory": {DAY: DayFields(days)}, "spread": {DAY: spread}})
+    return ResolvedInputs(WEIGHTED, (DAY,), {"memory": {DAY: DayFields(days, by_age=True)}, "spread": {DAY: spread}})
 
 
 def normal() -> ClimatologyItem:

@@ -22,7 +22,7 @@ from stac_sm.core.grid import TileGrid
 from stac_sm.core.period import Period
 from stac_sm.features.inputs import climatology_files, feature_timeline
 from stac_sm.features.recipe import Feature, Recipe
-from stac_sm.features.time_rules import DayFields, Timeline, WeightedField, choose_day_fields
+from stac_sm.features.time_rules import DayFields, Timeline, choose_day_fields
 from stac_sm.product.item import ProductDay, describe_output_change, tile_fingerprints
 from stac_sm.product.product_id import product_ids
 from stac_sm.raster.precedence import Precedence, precedence_of
@@ -209,10 +209,10 @@ class TilePlanner:
         return [self._made_of(found) for found in chosen]
 
     def _made_of(self, found: DayFields) -> tuple[DayInput, ...]:
-        return tuple(self._pair(source, layer, level) for layer in found.fields for source, level in layer.levelled)
+        return tuple(self._pair(source, layer.weight, level, age) for layer, source, level, age in found.layers)
 
-    def _pair(self, source: Any, layer: WeightedField, level: int) -> DayInput:
-        found = day_input(source.item_id, source.asset, source.provenance_digest, layer.weight, level, layer.age)
+    def _pair(self, source: Any, weight: float, level: int, age: int) -> DayInput:
+        found = day_input(source.item_id, source.asset, source.provenance_digest, weight, level, age)
         self._sizes[found.id] = source.size
         return found
 

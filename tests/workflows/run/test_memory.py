@@ -87,7 +87,7 @@ def test_the_days_of_a_window_take_the_pixels_of_their_own_grid(resolution):
 
     def estimate(feature, ages):
         made_of = {
-            day: DayFields(tuple((WeightedField(1.0, (files[at + 89 - age],), age=age),) for age in ages))
+            day: DayFields(tuple((WeightedField(1.0, (files[at + 89 - age],)),) for age in ages), by_age=len(ages) > 1)
             for at, day in enumerate(days)
         }
         resolved = ResolvedInputs(Recipe((feature,)), tuple(days), {"f": made_of})
