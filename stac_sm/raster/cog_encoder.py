@@ -220,11 +220,11 @@ def _same_bits(values: np.ndarray) -> bool:
 def _blocks(values: np.ndarray, side: int) -> Iterator[np.ndarray]:
     """Yield the blocks of an array, row by row; beyond the edge, pixels are repeated."""
     height, width = values.shape[:2]
-    rest = [(0, -height % side), (0, -width % side), *[(0, 0)] * (values.ndim - 2)]
-    padded = np.pad(values, rest, mode="edge") if height % side or width % side else values
     for row in range(0, height, side):
         for column in range(0, width, side):
-            yield padded[row : row + side, column : column + side]
+            block = values[row : row + side, column : column + side]
+            rest = [(0, side - block.shape[0]), (0, side - block.shape[1]), *[(0, 0)] * (values.ndim - 2)]
+            yield np.pad(block, rest, mode="edge") if block.shape[:2] != (side, side) else block
 
 
 def _differences(block: np.ndarray) -> np.ndarray:

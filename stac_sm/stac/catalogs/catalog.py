@@ -249,10 +249,13 @@ class Catalog(StaticCatalog):
     def __init__(self, store: Store, start: str = "catalog.json") -> None:
         super().__init__(store.root, StoreDocuments(store), start)
         self.store = store
+        self._layouts: dict[str, str] = {}
 
     def layout(self, id: str) -> str:
-        """Return how the items of a collection are placed (see ``items.item_folder``)."""
-        return str(self.collection(id).get("stac_sm:layout", "flat"))
+        """Return how the items of a collection are placed (see ``items.item_folder``); it is read once."""
+        if id not in self._layouts:
+            self._layouts[id] = str(self.collection(id).get("stac_sm:layout", "flat"))
+        return self._layouts[id]
 
     def document(self, path: str) -> dict[str, Any]:
         """Read a JSON file of the catalogue by its path below the root."""
