@@ -244,7 +244,7 @@ def fit_boosters(
     lessons = {target: _lesson(rows, target) for target in dict.fromkeys(part.trained_on for part in parts)}
 
     def trained(part: BoosterSpec) -> WeightedBooster:
-        found = WeightedBooster.of(_trained(part, lessons[part.trained_on], seed, device))
+        found = WeightedBooster.fresh(_trained(part, lessons[part.trained_on], seed, device))
         progress()
         return found
 

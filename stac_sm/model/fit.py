@@ -260,7 +260,7 @@ def learn(
     boosters = fit_boosters(
         fitted, parts, settings.seed, nthread=settings.nthread, device=settings.device, progress=steps.step
     )
-    model = Model(tuple(replace(one, weight=weight) for one, weight in zip(boosters, sum_of.weights, strict=True)))
+    model = Model(tuple(one.weighing(weight) for one, weight in zip(boosters, sum_of.weights, strict=True)))
     with_target = int(table[columns.target].notna().sum())
     learned = Learned(
         model, parts, chosen, np.full(len(table), np.nan), with_target, len(fitted.target), len(fitted.names)

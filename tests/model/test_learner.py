@@ -207,6 +207,17 @@ def test_public_fit_trains_by_the_same_function(monkeypatch):
     assert model.members == (WeightedBooster.of(plain(columns, target, weight, settings)),)
 
 
+def test_what_was_trained_predicts_the_bits_of_what_is_read_back(monkeypatch):
+    """It is not read back: folds train hundreds of boosters. With another weight it still is not."""
+    fresh = [one.weighing(0.25) for one in fit_boosters(training_rows(TABLE, FEATURES, Columns()), parts("stump"), 0)]
+    back = [WeightedBooster(one.weight, one.features, one.content, one.learner) for one in fresh]
+    assert fresh == back
+    assert [one.importance() for one in fresh] == [one.importance() for one in back]
+    assert all(np.array_equal(a.predict(TABLE), b.predict(TABLE)) for a, b in zip(fresh, back, strict=True))
+    monkeypatch.setattr(XGBoostLearner, "from_bytes", None)
+    assert all(len(one.predict(TABLE)) == len(TABLE) for one in fresh)
+
+
 def test_every_learner_satisfies_the_protocol():
     for one in LEARNERS.values():
         trained = one.fit(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -214,21 +215,28 @@ def training_run(
     folds = hold_outs(table, rules.strategies, folds=rules.folds, seed=rules.seed)
     screener = training_screener(triplets, project.screening, table)
     baselines = [BASELINE] if BASELINE in table else []
-    log(f"scoring on rows held out: {', '.join(folds)}")
+    log(f"scoring on rows held out: {', '.join(folds)}; for the report: learning curve, importance of features, leaks")
     train = project_fitter(project, Rounds())
     tables = partial(_table_of_fold, table, project, years or {})
-    evaluation = evaluate(table, folds, train, screener=screener, baselines=baselines, tables=tables)
+    frozen = project_fitter(project, Rounds().at_most(DIAGNOSTIC_ROUNDS))
+    names, own = project.recipe.names, table.copy(deep=False)
+    with ThreadPoolExecutor(1) as beside:  # of small tables, half of the time is Python's: cores would wait
+        diagnosed = beside.submit(diagnose, own, frozen, features=names, seed=rules.seed, budget=budget)
+        evaluation = evaluate(table, folds, train, screener=screener, baselines=baselines, tables=tables)
+        evaluation, held_out = _noted(evaluation, project), _held_out(evaluation, screening, rows is not table)
+        intervals, judged, refused = _intervals(project, table, model, held_out)
+        area = fit_applicability(rows, model.features, model.importance(), rows["site"])
+        model = replace(model, recipe=project.recipe, intervals=intervals, applicability=area)
+        diagnostics = diagnosed.result()
+    return TrainingRun(model, table, rows, status, screening, evaluation, diagnostics, judged, refused, learned)
+
+
+def _noted(evaluation: Evaluation, project: Project) -> Evaluation:
+    """Return an evaluation that says with how many rounds its models were trained."""
     if project.training.tune:
         notes = {**evaluation.notes, "rounds": f"models of all hold-outs {DEFAULT_ROUNDS}"}
         evaluation = replace(evaluation, notes=notes)
-    held_out = _held_out(evaluation, screening, rows is not table)
-    intervals, judged, refused = _intervals(project, table, model, held_out)
-    area = fit_applicability(rows, model.features, model.importance(), rows["site"])
-    model = replace(model, recipe=project.recipe, intervals=intervals, applicability=area)
-    frozen = project_fitter(project, Rounds().at_most(DIAGNOSTIC_ROUNDS))
-    log("for the report: learning curve, importance of features, leaks")
-    diagnostics = diagnose(table, frozen, features=project.recipe.names, seed=rules.seed, budget=budget)
-    return TrainingRun(model, table, rows, status, screening, evaluation, diagnostics, judged, refused, learned)
+    return evaluation
 
 
 def _table_of_fold(
