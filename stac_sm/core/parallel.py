@@ -83,6 +83,24 @@ def map_jobs(
     yield from map(function, jobs)
 
 
+def start_worker_server(*modules: str) -> None:
+    """Start the server that worker processes fork from: it imports while this process does something else.
+
+    A pool that is opened later uses it. Nothing happens where there is one, or where workers do not fork.
+
+    Parameters
+    ----------
+    modules
+        Names of what the workers need beside the libraries of all stages: each is then imported once, not once a
+        worker. They must start no thread when imported.
+    """
+    if START_METHOD == "forkserver":
+        from multiprocessing.forkserver import ensure_running  # which Windows has not
+
+        get_context(START_METHOD).set_forkserver_preload([*_PRELOAD, *modules])
+        ensure_running()
+
+
 @contextmanager
 def process_pool(workers: int, *, short: bool = False) -> Iterator[Executor]:
     """Open a pool of worker processes; when it closes, jobs that have not started are cancelled.

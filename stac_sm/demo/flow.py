@@ -44,7 +44,7 @@ from stac_sm.workflows.project import FILE_NAME, Project, create_project, read_p
 from stac_sm.workflows.project_template import TEMPLATES
 from stac_sm.workflows.run.run import run_plan
 from stac_sm.workflows.training.steps import TrainingResult, match_up_step, train_step
-from stac_sm.workflows.validation.products import VALIDATED_PRODUCTS
+from stac_sm.workflows.validation.products import VALIDATED_PRODUCTS, OtherProduct
 from stac_sm.workflows.validation.validate import compare_with_other_products
 
 _LOCK = ".demo.lock"
@@ -221,12 +221,12 @@ def _run_alone(folder: Path, workers: int, earth: Earth, log: LogFunction) -> De
                 progress.step(len(_LEARNED_FROM))
                 averaged += [pool.submit(_average, folder, one) for one in to_average if one.collection == names[task]]
         made = sum(task.result() for task in averaged)
-        log(f"3 match up stations and features; ingest {', '.join(_OTHERS)}")
-        compiled, others = pool.submit(_compile_kernel), [pool.submit(_ingest, folder, name) for name in _OTHERS]
+        log("3 match up stations and features")
+        compiled = pool.submit(_compile_kernel)
         matchups = match_up_step(project, workers=workers)
-        log("4 screen, validate, train")
+        log(f"4 screen, validate, train; ingest {', '.join(_OTHERS)}")
+        others = [pool.submit(_ingest, folder, name) for name in _OTHERS]
         model = train_step(project, matchups, budget=DiagnosticsBudget.small())
-        made += sum(task.result() for task in [*ingested.values(), *others])
         compiled.result()
         skill = read_skill(model.item["properties"]) or ()
         if unskilled(skill):  # `plan` would refuse it
@@ -234,19 +234,19 @@ def _run_alone(folder: Path, workers: int, earth: Earth, log: LogFunction) -> De
         plan = _plan(project, model, earth)
         log(f"5 predict {len(plan.days)} tile-days on a local Dask cluster: {plan.counts}")
         made += matchups.new + model.new + _run(project, plan, workers, log)
+        made += sum(task.result() for task in [*ingested.values(), *others])
         log("6 compare with the truth and with other products")
         product_days = [planned.made.day for planned in plan.days]
         period = Period(min(product_days), max(product_days) + ONE_DAY)
-        compared = pool.submit(
-            compare_with_others, folder, period, sorted({planned.made.tile for planned in plan.days})
-        )
+        tiles = sorted({planned.made.tile for planned in plan.days})
+        compared = [pool.submit(compare_with_other, folder, period, tiles, one) for one in VALIDATED_PRODUCTS]
         return DemoReport(
             catalog=f"{project.folder}/catalog.json",
             model=model.id,
             tc_status=model.item["properties"]["stac_sm:tc_status"],
             scores=tuple(model.scores),
             truth=compare_with_truth(project.catalog, folder / "earth" / "truth", plan),
-            others=compared.result(),
+            others=tuple(one for task in compared for one in task.result()),
             products=len(project.catalog.items(PRODUCT_COLLECTION)),
             new=made,
             seconds=time.monotonic() - started,
@@ -320,8 +320,10 @@ def compare_with_truth(catalog: WritableCatalog, truth: Path, plan: Plan) -> Sco
     return agreement_scores(np.concatenate(predicted), np.concatenate(true))
 
 
-def compare_with_others(folder: Path, period: Period, tiles: Sequence[str]) -> tuple[DemoComparison, ...]:
-    """Compare the published product, averaged over the cells of other products, on some tiles and days.
+def compare_with_other(
+    folder: Path, period: Period, tiles: Sequence[str], other: OtherProduct
+) -> tuple[DemoComparison, ...]:
+    """Compare the published product, averaged over the cells of another product, on some tiles and days.
 
     Parameters
     ----------
@@ -331,13 +333,15 @@ def compare_with_others(folder: Path, period: Period, tiles: Sequence[str]) -> t
         Days to compare.
     tiles
         Tiles to compare.
+    other
+        The other product.
 
     Returns
     -------
     tuple of DemoComparison
-        One for each of the other products.
+        One; none where the catalogue has no item of the other product on these days.
     """
-    found = compare_with_other_products(read_project(folder), period, tiles, VALIDATED_PRODUCTS)
+    found = compare_with_other_products(read_project(folder), period, tiles, [other])
     return tuple(
         DemoComparison(one.other.collection, one.other.asset, one.other.cells, one.pair.pooled) for one in found
     )

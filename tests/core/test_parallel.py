@@ -44,6 +44,19 @@ with process_pool(2) as pool:
     assert done.stdout == "{True}\n"
 
 
+def test_the_server_imports_what_is_named_before_a_worker_is_forked():
+    code = """
+from stac_sm.core.parallel import process_pool, start_worker_server
+
+start_worker_server("stac_sm.features.recipe")
+with process_pool(2) as pool:
+    print(set(pool.map(eval, ["'stac_sm.features.recipe' in __import__('sys').modules"] * 4)))
+    print(set(pool.map(eval, ["len(__import__('sys').modules) > 1000"] * 4)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "{True}\n{True}\n"
+
+
 def _slow_first(number):
     time.sleep(0.5 if number == 0 else 0)
     return number * number
