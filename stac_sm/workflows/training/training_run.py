@@ -215,19 +215,22 @@ def training_run(
     folds = hold_outs(table, rules.strategies, folds=rules.folds, seed=rules.seed)
     screener = training_screener(triplets, project.screening, table)
     baselines = [BASELINE] if BASELINE in table else []
-    log(f"scoring on rows held out: {', '.join(folds)}; for the report: learning curve, importance of features, leaks")
+    log(f"scoring on rows held out: {', '.join(folds)}")
     train = project_fitter(project, Rounds())
     tables = partial(_table_of_fold, table, project, years or {})
     frozen = project_fitter(project, Rounds().at_most(DIAGNOSTIC_ROUNDS))
-    names, own = project.recipe.names, table.copy(deep=False)
-    with ThreadPoolExecutor(1) as beside:  # of small tables, half of the time is Python's: cores would wait
-        diagnosed = beside.submit(diagnose, own, frozen, features=names, seed=rules.seed, budget=budget)
+    own = table.copy(deep=False)
+    diagnosis = partial(diagnose, own, frozen, features=project.recipe.names, seed=rules.seed, budget=budget)
+    several = project.training.nthread != 1 and project.training.device == "cpu"
+    with ThreadPoolExecutor(1) as pool:  # of a small table, half of the time is Python's: one core would wait
+        beside = pool.submit(diagnosis) if several else None
         evaluation = evaluate(table, folds, train, screener=screener, baselines=baselines, tables=tables)
         evaluation, held_out = _noted(evaluation, project), _held_out(evaluation, screening, rows is not table)
         intervals, judged, refused = _intervals(project, table, model, held_out)
         area = fit_applicability(rows, model.features, model.importance(), rows["site"])
         model = replace(model, recipe=project.recipe, intervals=intervals, applicability=area)
-        diagnostics = diagnosed.result()
+        log("for the report: learning curve, importance of features, leaks")
+        diagnostics = beside.result() if beside else diagnosis()
     return TrainingRun(model, table, rows, status, screening, evaluation, diagnostics, judged, refused, learned)
 
 
