@@ -90,7 +90,7 @@ def start_worker_server(*modules: str) -> None:
 
     Parameters
     ----------
-    modules
+    *modules
         Names of what the workers need beside the libraries of all stages: each is then imported once, not once a
         worker. They must start no thread when imported.
     """

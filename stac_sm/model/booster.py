@@ -75,7 +75,18 @@ class WeightedBooster:
         return found
 
     def weighing(self, weight: float) -> WeightedBooster:
-        """Return the same booster with another weight; what was read of it is kept."""
+        """Return the same booster with another weight; what was read of it is kept.
+
+        Parameters
+        ----------
+        weight
+            What its prediction is multiplied by.
+
+        Returns
+        -------
+        WeightedBooster
+            It shares bytes and learner with this one.
+        """
         found = replace(self, weight=weight)
         if "trained" in vars(self):
             vars(found)["trained"] = self.trained
