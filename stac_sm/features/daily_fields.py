@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stac_sm.core.fingerprint import digest
-from stac_sm.features.derived import add_derived, apply_masks, trailing_mean
+from stac_sm.features.derived import add_derived, apply_masks, trailing_mean, weighted_sum
 from stac_sm.features.inputs import ResolvedInputs
 from stac_sm.features.kept_arrays import KeptArrays
 from stac_sm.features.recipe import OF_MANY_YEARS, Feature
@@ -54,7 +54,8 @@ class FieldBackend(Protocol):
         """Return a field without any value: float32, NaN."""
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function of arrays, now or when its value is needed."""
+        """Call a function of arrays, now or when its value is needed; bind what is no array, in which Dask would look
+        for arrays."""
 
     def as_field(self, made: Any, target: TargetPixels) -> Any:
         """Return the value of a `call`, float32 of the target's shape, as an array."""
@@ -142,7 +143,7 @@ class DailyFields:
         self._target, self._reader, self._backend = target, reader_name, backend
         self._blocks = target.blocks() if backend.in_blocks else {}
         self._kept = kept if target.rows is None and len(self._blocks) == 1 else None
-        self._windows: dict[GeoBox, Window | None] = {}
+        self._windows: dict[int, Window | None] = {}  # by number of the grid
         self._pixels: dict[int, Any] = {}  # by id of the known source
         self._memo: dict[Any, Any] = {}
         self._same: dict[int, tuple[RasterSource, RasterSource]] = {}  # both are kept, so that no id is given again
@@ -213,7 +214,10 @@ class DailyFields:
         fields = [(layer.weight, self._field(layer.sources, resampling, lasting)) for layer in layers]
         if len(fields) == 1:
             return fields[0][1]
-        return sum(np.float32(weight) * field for weight, field in fields) if fields else self._empty
+        if not fields:
+            return self._empty
+        weights = tuple(weight for weight, _ in fields)
+        return self._backend.by_block(weighted_sum, [field for _, field in fields], weights=weights)
 
     def _exponential_mean(
         self, days: Sequence[tuple[WeightedField, ...]], resampling: str, mean: ExponentialMean
@@ -338,9 +342,10 @@ class DailyFields:
         return found
 
     def _window(self, geobox: GeoBox) -> Window | None:
-        if geobox not in self._windows:
-            self._windows[geobox] = source_window(geobox, self._target)
-        return self._windows[geobox]
+        grid = self._grid(geobox)
+        if grid not in self._windows:
+            self._windows[grid] = source_window(geobox, self._target)
+        return self._windows[grid]
 
     def _read(self, source: RasterSource, window: Window, lasting: bool = False) -> Any:
         key = id(self._known(source))
@@ -348,16 +353,17 @@ class DailyFields:
             read: Callable[..., np.ndarray] = read_window
             if lasting and self._kept is not None and (state := content_state(source)):
                 read = partial(self._kept.get, ("pixels", source, state, _ends(window), self._reader), read_window)
-            self._pixels[key] = self._backend.call(read, source, window, self._reader)
+            self._pixels[key] = self._backend.call(partial(read, source, window, self._reader))
         return self._pixels[key]
 
     def _lookup(self, geobox: GeoBox, window: Window, resampling: str) -> Any:
-        key = ("lookup", geobox, resampling)
+        key = ("lookup", self._grid(geobox), resampling)
         if key not in self._memo:
             make: Callable[..., np.ndarray] = pixel_lookup
             if self._kept is not None:
-                make = partial(self._kept.get, (*key, _ends(window), self._target.geobox), pixel_lookup)
-            self._memo[key] = self._backend.call(make, geobox, window, self._target, resampling)
+                lasting = ("lookup", geobox, resampling, _ends(window), self._target.geobox)
+                make = partial(self._kept.get, lasting, pixel_lookup)
+            self._memo[key] = self._backend.call(partial(make, geobox, window, self._target, resampling))
         return self._memo[key]
 
 

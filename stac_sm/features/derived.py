@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _YEAR = 365.25  # days
+_CACHED = 1 << 16  # pixels that are added up at a time: what is computed of them fits into the cache of a core
 
 
 def add_derived(cube: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
@@ -71,6 +73,32 @@ def apply_masks(cube: xr.Dataset, masks: Sequence[Mask]) -> xr.Dataset:
             masked = masked | (values > np.float32(mask.above))
         cube = cube.assign({mask.name: masked.assign_attrs(values.attrs | {"units": "1", "long_name": mask.name})})
     return cube
+
+
+def weighted_sum(*fields: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    """Return the weighted sum of fields.
+
+    Parameters
+    ----------
+    *fields
+        float32 arrays of one shape; NaN where there is no value.
+    weights
+        Weight of each field, taken as float32.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 of that shape, NaN where a field has no value; added up in order, from 0 on.
+    """
+    total = np.empty(fields[0].shape, np.float32)
+    step = max(1, _CACHED // max(math.prod(total.shape[1:]), 1))
+    for start in range(0, len(total), step):
+        rows = slice(start, start + step)
+        part = total[rows]
+        part[:] = 0  # of -0.0 the sum is 0.0
+        for weight, field in zip(weights, fields, strict=True):
+            part += np.float32(weight) * field[rows]
+    return total
 
 
 def trailing_mean(*days: np.ndarray, total: int) -> np.ndarray:

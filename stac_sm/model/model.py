@@ -166,7 +166,7 @@ class Model:
             )
         return self.recipe
 
-    @property
+    @cached_property
     def checksum(self) -> str:
         """SHA-256 over weights, features, boosters, intervals and area of applicability, in hex."""
         digest = hashlib.sha256()
@@ -260,6 +260,11 @@ class Model:
             Rows that will be predicted at most; for few, nothing is done.
         """
         self._ensemble.build_meanwhile(rows)
+
+    def __dask_tokenize__(self) -> str:
+        """Return what stands for the model in a graph: else Dask writes out every field of it, and every point of its
+        area, before a run may begin."""
+        return self.checksum
 
     @cached_property
     def _ensemble(self) -> Ensemble:

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stac_sm
-from stac_sm.core.parallel import map_jobs, own_threads, process_pool
+from stac_sm.core.parallel import keep_freed_memory, map_jobs, own_threads, process_pool
 
 
 def _who(number):
@@ -124,6 +125,30 @@ def test_a_graph_that_fails_is_over_when_its_other_parts_are(monkeypatch):
         assert ended
     finally:
         waited_for.set()
+
+
+def test_memory_that_is_freed_is_used_again():
+    """Pages of 16 MB that the system gives for arrays one after another: all of each of them, or of one."""
+    code = (
+        "import sys, resource\n"
+        "import numpy as np\n"
+        "from stac_sm.core.parallel import keep_freed_memory\n"
+        "if sys.argv[1] == 'kept': keep_freed_memory(), keep_freed_memory()\n"
+        "def fill(): np.empty(1 << 22, np.int32)[:] = 1\n"
+        "fill()\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(20): fill()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+    small = os.environ | {"NUMPY_MADVISE_HUGEPAGE": "0", "MALLOC_TRIM_THRESHOLD_": "65536"}  # as Dask sets it
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", code, how], env=small, capture_output=True, check=True).stdout)
+        for how in ("kept", "given back")
+    }
+    if platform.libc_ver()[0] == "glibc":
+        assert faults["kept"] < 4096 < 10 * 4096 < faults["given back"]
+    else:
+        assert keep_freed_memory() is None
 
 
 def test_every_graph_runs_on_threads_of_its_own():

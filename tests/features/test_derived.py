@@ -9,7 +9,7 @@ import xarray as xr
 from odc.geo.xr import xr_coords
 
 from stac_sm.core.projections import SINUSOIDAL
-from stac_sm.features.derived import add_derived, apply_masks
+from stac_sm.features.derived import add_derived, apply_masks, weighted_sum
 from stac_sm.features.recipe import Feature, Mask
 from tests.support.fields import PIXEL, box
 
@@ -70,3 +70,14 @@ def test_a_mask_is_where_a_variable_passes_its_limit(small, limit, wanted):
     np.testing.assert_array_equal(masked.frozen.values, wanted(small.f.values))
     assert masked.frozen.attrs["units"] == "1"
     assert not masked.frozen.values[0, 0, 2]  # an unknown value masks nothing
+
+
+@pytest.mark.parametrize("shape", [(0,), (5,), (70_000,), (1, 200_000), (300, 500)])
+def test_a_weighted_sum_has_the_bits_of_adding_up_whole_fields(shape):
+    rng = np.random.default_rng(3)
+    fields = [rng.choice(np.array([0.0, -0.0, np.nan, 1e-40, 0.3, 7], np.float32), shape) for _ in range(3)]
+    weights = (0.1, -0.7, 1.0)
+    expected = sum(np.float32(weight) * field for weight, field in zip(weights, fields, strict=True))
+    found = weighted_sum(*fields, weights=weights)
+    assert (found.dtype, found.shape) == (np.float32, shape)
+    np.testing.assert_array_equal(found.view(np.uint32), expected.view(np.uint32))

@@ -29,14 +29,15 @@ def trained(features: int = 4, rounds: int = 5, rows: int = 600, seed: int = 0, 
 
 
 def drawn(
-    rng: np.random.Generator, features: int, trees: int, nodes: int, pool: np.ndarray, base: float
+    rng: np.random.Generator, features: int, trees: int, nodes: int, pool: np.ndarray, base: float, least: int = 1
 ) -> WeightedBooster:
-    """A booster whose trees nobody would train: any shape, thresholds from a pool, any default direction."""
+    """A booster whose trees nobody would train: any shape, thresholds from a pool, any default direction; each has
+    ``least`` to ``nodes`` leaves."""
     content = json.loads(
         bytes(trained(features, rounds=1, max_depth=1, base_score=base).trained.booster.save_raw("json"))
     )
     model = content["learner"]["gradient_booster"]["model"]
-    model["trees"] = [any_tree(rng, i, features, int(rng.integers(1, nodes + 1)), pool) for i in range(trees)]
+    model["trees"] = [any_tree(rng, i, features, int(rng.integers(least, nodes + 1)), pool) for i in range(trees)]
     model["tree_info"], model["iteration_indptr"] = [0] * trees, list(range(trees + 1))
     model["gbtree_model_param"]["num_trees"] = str(trees)
     booster = xgb.Booster()

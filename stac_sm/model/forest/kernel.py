@@ -16,7 +16,16 @@ import numpy as np
 from stac_sm.core.compiled import compiled
 from stac_sm.model.forest.ranks import LEAF
 from stac_sm.model.forest.row_order import LANES, arrange, inner, take
-from stac_sm.model.forest.simd import STRIDE, TABLE, add_of_four, add_of_one, add_of_two, number_leaves, store_bits
+from stac_sm.model.forest.simd import (
+    STRIDE,
+    TABLE,
+    add_of_eight,
+    add_of_four,
+    add_of_one,
+    add_of_two,
+    number_leaves,
+    store_bits,
+)
 
 __all__ = ["arrange", "evaluate", "rank", "take"]
 
@@ -191,7 +200,7 @@ def _add_by_number(planes, split, splits, value, number, total, n):
     for start in range(0, n, STRIDE):
         number_leaves(planes, split, splits, number, start)
     done = 0
-    if splits < 4 * TABLE:
+    if splits < 8 * TABLE:
         done = n // TABLE * TABLE
         if splits < TABLE:
             for i in range(0, done, TABLE):
@@ -199,9 +208,12 @@ def _add_by_number(planes, split, splits, value, number, total, n):
         elif splits < 2 * TABLE:
             for i in range(0, done, TABLE):
                 add_of_two(number, value, total, i)
-        else:
+        elif splits < 4 * TABLE:
             for i in range(0, done, TABLE):
                 add_of_four(number, value, total, i)
+        else:
+            for i in range(0, done, TABLE):
+                add_of_eight(number, value, total, i)
     for i in range(done, n):
         total[i] += value[number[i]]
 
@@ -253,7 +265,7 @@ def evaluate(nodes, roots, ends, most_nodes, most_planes, codes, total):
     plane, shift, extent = np.empty(readings, np.int32), np.empty(readings, np.int32), np.empty(readings, np.int32)
     planes = np.empty(most_planes * LANES, np.uint8)
     split, stack = np.empty((most_nodes, 4), np.int32), np.empty(most_nodes, np.uint64)
-    value, first = np.empty(most_nodes + 4 * 16, np.float32), np.empty(most_nodes, np.int32)
+    value, first = np.empty(most_nodes + 8 * 16, np.float32), np.empty(most_nodes, np.int32)
     look, child = np.empty((2 * most_nodes, 2), np.int32), np.empty(4 * most_nodes, np.int32)
     number, at = np.empty(LANES, np.uint8), np.empty(LANES, np.int32)
     rows = codes.shape[1]

@@ -81,7 +81,7 @@ def store_bits(typing: Any, value: Any, at: Any, word: Any) -> Any:
 
 
 def _adder(tables: int) -> Any:
-    """Add the values of some rows' leaves to their sums, from a table of one, two or four registers."""
+    """Add the values of some rows' leaves to their sums, from a table of one, two, four or eight registers."""
 
     @intrinsic
     def add_values(typing: Any, number: Any, value: Any, total: Any, at: Any) -> Any:
@@ -103,7 +103,7 @@ def _adder(tables: int) -> Any:
     return add_values
 
 
-add_of_one, add_of_two, add_of_four = _adder(1), _adder(2), _adder(4)
+add_of_one, add_of_two, add_of_four, add_of_eight = (_adder(tables) for tables in (1, 2, 4, 8))
 
 
 def _looked_up(builder: Any, parts: Sequence[Any], numbers: Any) -> Any:

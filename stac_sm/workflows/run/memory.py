@@ -125,11 +125,11 @@ def largest_share(resolved: ResolvedInputs, target: TargetPixels, budget: int, *
     """
     number = len(resolved.days)
     choices = [(n, days) for n in dict.fromkeys((threads, 1)) for days in dict.fromkeys((number, min(8, number), 1))]
-    shares = [
-        WorkShare(n, days, estimate_peak_memory(resolved, target, threads=n, days=days), _kept(resolved, target, days))
-        for n, days in choices
-    ]
-    return next((share for share in shares if share.peak <= budget), shares[-1])
+    for n, days in choices:
+        peak = estimate_peak_memory(resolved, target, threads=n, days=days)
+        if peak <= budget or (n, days) == choices[-1]:
+            break
+    return WorkShare(n, days, peak, _kept(resolved, target, days))
 
 
 def _kept(resolved: ResolvedInputs, target: TargetPixels, days: int) -> int:

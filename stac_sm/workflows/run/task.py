@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from stac_sm.core.errors import ConflictError, StacSmError
-from stac_sm.core.parallel import own_threads
+from stac_sm.core.parallel import keep_freed_memory, own_threads
 from stac_sm.core.period import ONE_DAY, Period
 from stac_sm.core.variables import QualityFlag
 from stac_sm.features.cube import build
@@ -93,6 +93,7 @@ def run_task(
         Outcomes and failures.
     """
     follow_logging()
+    keep_freed_memory()
     with log_facts(stage="run", task=task.name):
         return _run_task(folder, task, memory, plan, run, day_done)
 

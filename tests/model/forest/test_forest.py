@@ -74,6 +74,15 @@ def test_more_thresholds_than_a_byte_holds_and_more_leaves():
         assert_bit_equal([member], rows_for(member, 5000, rng, spread))
 
 
+def test_trees_at_the_ends_of_each_table_of_leaves():
+    """Tables of leaves are of 8 or 16 values, times 1, 2, 4 or 8; of rows that differ, all leaves are left."""
+    rng = np.random.default_rng(11)
+    pool = rng.normal(size=200).astype(np.float32)
+    for leaves in (8, 9, 16, 17, 32, 33, 64, 65, 127, 128, 129, 255, 256, 257):
+        member = drawn(rng, 3, 1, leaves, pool, 0.5, least=leaves)
+        assert_bit_equal([member], rows_for(member, 1040, rng, 3.0))
+
+
 def test_a_forest_of_one_leaf_and_of_missing_values_only():
     stump = drawn(np.random.default_rng(2), 2, 3, 1, np.zeros(1, np.float32), 0.25)
     assert_bit_equal([stump], rows_for(stump, 1500, np.random.default_rng(3)))
