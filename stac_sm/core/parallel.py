@@ -136,7 +136,7 @@ def process_pool(workers: int, *, short: bool = False) -> Iterator[Executor]:
 
 @cache
 def keep_freed_memory() -> None:
-    """Let this process use the memory of arrays that it has freed for the next ones, where its C library is glibc.
+    """Keep the memory of arrays that this process has freed for the next ones, where its C library is glibc.
 
     Else most of it goes back to the system, which fills it with zeros before it is used again: where arrays of some
     megabytes come and go, that takes a tenth of all processor time. The process may hold a seventh more at its peak.
