@@ -1,7 +1,7 @@
 """Find what the collections of an older catalogue lack of those that this version ships, and add it.
 
 A catalogue keeps the documents of its collections: a licence, a title or a colour scale may have been edited there. So
-an upgrade adds members that are not there, and changes none that is. `workflows.audit` names what is lacking and
+an upgrade adds members that are not there, and changes none that is. `workflows.audit` names what is missing and
 `repair` adds it; ``stac-sm doctor`` counts it. Nothing becomes public by it: items of before may hold what an asset of
 this name holds no more.
 """

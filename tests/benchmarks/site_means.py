@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 import pandas as pd
-from accuracy import TABLES
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
@@ -30,6 +33,7 @@ from stac_sm.model.base_learners import TrainingTarget, site_sample_weights
 from stac_sm.model.fit import Rounds, learn
 from stac_sm.model.tabular.features import TableFeatures
 from stac_sm.model.user_table import choose_features, clean_table, place_columns
+from tests.benchmarks.accuracy import TABLES
 
 SETS = {
     "ours": (),
