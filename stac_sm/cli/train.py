@@ -189,7 +189,7 @@ def _train_table(file: Path, roles: tuple[str, str, str], out: Path, more: dict[
 _ROWS: dict[str, Any] = {
     "type": LocalPath(dir_okay=False),
     "metavar": "FILE",
-    "help": "CSV or Parquet: prediction and interval of each row; of models of a project their applicability, too.",
+    "help": "CSV or Parquet: prediction, interval and applicability of each row.",
 }
 
 

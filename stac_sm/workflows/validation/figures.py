@@ -48,8 +48,9 @@ def score_maps(found: ProductComparison) -> bytes:
         for one in found.parts
     ]
     coverage = [np.where(one.pair.n > 0, 100.0 * one.pair.n / max(found.days, 1), np.nan) for one in found.parts]
+    r = [np.where(one.pair.n >= LEAST_ROWS, one.pair.scores["r"], np.nan) for one in found.parts]
     panels = (
-        ("R", "", "viridis", [one["r"] for one in pairs], (0.0, 1.0)),
+        (f"R, from {LEAST_ROWS} days on", "", "viridis", r, (0.0, 1.0)),  # of two days it is 1 or -1
         ("ubRMSE", UNIT, "cividis_r", [one["ubrmse"] for one in pairs], None),
         ("bias", UNIT, "PuOr_r", [one["bias"] for one in pairs], "even"),
         ("days with both", "%", "Blues", coverage, (0.0, 100.0)),

@@ -119,17 +119,38 @@ def test_the_command_line_from_either_kind_of_file(suffix, tmp_path, made, valid
     for name, table in {"train": TABLE, "test": OTHERS}.items():
         files[name] = tmp_path / f"{name}.{suffix}"
         table.to_csv(files[name], index=False) if suffix == "csv" else table.to_parquet(files[name])
-    done = run("train", files["train"], *ROLES, "--out", tmp_path / "m", "--json")
+    done = run("train", files["train"], *ROLES, "--baseline", "wet", "--out", tmp_path / "m", "--json")
     told = json.loads(done.stdout)
     assert told["features"]["taken"] == ["wet", "green", "sand"]
     assert told["features"]["left"]["n_days"] == "a count"
     assert told["rows_without_target"] == 31
     item = pystac.Item.from_file(str(tmp_path / "m/item.json"))
     validate(item)
-    assert Model.from_item(str(tmp_path / "m/item.json")).checksum == made.model.checksum
+    assert {(one["reference"], one.get("name")) for one in told["skill"] if one["strategy"] == "site"} == {
+        ("input", "wet"), ("bias-corrected input", "wet"), ("seasonal climatology", None)
+    }  # fmt: skip
+    metrics = json.loads((tmp_path / "m/metrics.json").read_text())
+    assert told["skill"] == item.properties["stac_sm:skill"] == metrics["skill"]
+    first = told["skill"][0]
+    assert (first["strategy"], first["rmse"]) == (
+        "site",
+        pytest.approx(metrics["headline"]["pooled"]["rmse"], abs=1e-6),
+    )
+    assert f"{first['rmse']:.4f}" in (tmp_path / "m/report.html").read_text().partition('id="skill"')[2]
+    assert f"RMSE in m3 m-3, {first['rmse']:.4f}, " in done.stderr
+    model = Model.from_item(str(tmp_path / "m/item.json"))
+    assert replace(model, applicability=None).checksum == made.model.checksum
     done = run("evaluate", tmp_path / "m", files["test"], "--json")
     training_rows = pd.read_parquet(tmp_path / "m/training_rows.parquet")
     assert json.loads(done.stdout) == evaluate_table(made.model, made.features, OTHERS, training_rows).to_dict()
+    out = tmp_path / f"rows.{suffix}"
+    run("evaluate", tmp_path / "m", files["test"], "--out", out, "--json")
+    rows = pd.read_csv(out) if suffix == "csv" else pd.read_parquet(out)
+    assert list(rows) == ["station", "start", "theta", "predicted", "low", "high", "dissimilarity", "applicable"]
+    assert list(rows["applicable"]) == list(~model.applicability.outside(made.features.build(OTHERS)))
+    assert rows["applicable"].mean() > 0.5
+    far = OTHERS.assign(wet=OTHERS["wet"] + 9)
+    assert model.applicability.outside(made.features.build(far)).all()
     assert "14 rows without a target are not scored" in json.loads(done.stdout)["notes"]
     assert json.loads(run("evaluate", tmp_path / "m/item.json", files["test"], "--json").stdout) == json.loads(
         done.stdout
@@ -386,7 +407,7 @@ def test_what_was_found_in_a_table_stands_in_every_result(tmp_path):
             assert html.escape(part, quote=False) in page
     missing = TABLE.assign(theta=TABLE["theta"].mul(100) / 100, wet=TABLE["wet"].mask(TABLE.index % 100 == 3))
     plain = train_table(missing, COLUMNS, plain=True)
-    assert Model.from_item(said["item"]).checksum == plain.model.checksum
+    assert replace(Model.from_item(said["item"]), applicability=None).checksum == plain.model.checksum
     assert item["properties"]["stac_sm:fingerprint"] == plain.fingerprint
     scored = json.loads(run("evaluate", tmp_path / "m", tmp_path / "fill.csv", *percent, "--json").stdout)
     assert scored["cleaned"] == found
