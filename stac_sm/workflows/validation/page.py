@@ -156,6 +156,7 @@ def validation_page(findings: ValidationFindings) -> str:
     first: list[PageSection] = [
         ("stations", DOUBLE, "Against stations", list(_stations(findings))),
         ("scatter", PANEL, "Product against stations", list(_scatter(findings))),
+        ("how", PANEL, "Product and stations", [_facts(findings), html_element("p", SERIES_NOTE)]),
         ("map", DOUBLE, "R and bias by station", list(_map(findings))),
         ("scores", FULL, "Scores by network, class and station", list(score_content(findings.scores))),
     ]
@@ -166,11 +167,8 @@ def validation_page(findings: ValidationFindings) -> str:
         first.append(("protocol-section", DOUBLE, "Protocol", list(protocol_content(findings.protocol))))
     if against:
         against.insert(0, ("others", FULL, "Against other products", [html_element("p", _ABOUT_OTHERS)]))
-    last: list[PageSection] = [
-        ("how", PANEL, "Product and stations", [_facts(findings), html_element("p", SERIES_NOTE)])
-    ]
     top: list[HtmlContent] = [html_element("h1", findings.title), _headline(findings), *_notes(findings)]
-    return html_document(findings.title, page_style(), page_body(top, [*first, *against, *last]))
+    return html_document(findings.title, page_style(), page_body(top, [*first, *against]))
 
 
 def validation_series_page(findings: ValidationFindings) -> str | None:

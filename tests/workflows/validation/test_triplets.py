@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 
 import netCDF4
@@ -11,9 +12,19 @@ import pytest
 
 from stac_sm.core.scores.triplets import collocate_triplets, summarize_triplets
 from stac_sm.ingest.formats.stm import SensorFile
+from stac_sm.workflows.reporting.html import html_document, html_element
+from stac_sm.workflows.reporting.page import page_style
 from stac_sm.workflows.validation.products import OTHER_PRODUCTS, OtherProduct
+from stac_sm.workflows.validation.qa4sm_file import triplets_csv
+from stac_sm.workflows.validation.score_sections import triplet_content
 from stac_sm.workflows.validation.stations import HELD_OUT, SEEN, UNKNOWN
-from stac_sm.workflows.validation.triplets import PRODUCT, STATION, dependent_errors, dependent_products
+from stac_sm.workflows.validation.triplets import (
+    PRODUCT,
+    STATION,
+    StationTriplets,
+    dependent_errors,
+    dependent_products,
+)
 from tests.support.real_series import quietly
 from tests.support.source_files import DATA, FLAT, real_data
 
@@ -44,6 +55,42 @@ def test_on_cells_cci_depends_on_smap_and_smap_sentinel_1_and_the_product_on_its
     for other in (smap, sentinel):
         assert dependent_products(["era5-land"], (cci, other)) == "ESA CCI (combined) is made with SMAP from 2015 on"
     assert dependent_products(["esa-cci-sm"], (cci, ascat)) == "the product is made with ESA CCI"
+
+
+def known_triplets(sites=2, days=300):
+    """Triplets of sites whose errors are known: of four data sets, of which ESA CCI and SMAP depend on each other."""
+    rng = np.random.default_rng(3)
+    found = {}
+    for i in range(sites):
+        truth = 0.25 + 0.06 * rng.standard_normal(days)
+        noise = {STATION: 0.02, PRODUCT: 0.03, "ESA CCI": 0.04, "SMAP": 0.05}
+        series = {name: truth + error * rng.standard_normal(days) for name, error in noise.items()}
+        found[f"NET.{i}"] = collocate_triplets(series, dependent_errors(HELD_OUT, []), place=str(i))
+    return StationTriplets(pd.DataFrame(), found, 100)
+
+
+def test_every_triplet_of_a_site_stands_on_the_page_and_in_csv_with_its_intervals():
+    triplets = known_triplets()
+    content = list(triplet_content(triplets))
+    page = html_document("Triplets", page_style(), html_element("main", html_element("section", *content)))
+    table = page.partition('id="triplets-of-sites"')[2].partition("</table>")[0]
+    assert table.count("<tr>") == 1 + 2 * 4 * 3  # names; sites, triplets, data sets
+    lines = pd.read_csv(io.BytesIO(triplets_csv(triplets.sites)), float_precision="round_trip")
+    assert len(lines) == 2 * 4 * 3
+    assert lines.groupby("site")["dependent"].count().to_dict() == {"NET.0": 6, "NET.1": 6}  # two of four triplets
+    assert page.count(">dependent<") == lines["dependent"].notna().sum()
+    for site, found in triplets.sites.items():
+        for one in found:
+            for each in one.data_sets:
+                interval = each.intervals["correlation"]
+                assert f"({interval.low:.2f} to {interval.high:.2f})" in table
+                (line,) = lines[
+                    (lines["site"] == site)
+                    & (lines["data_sets"] == ", ".join(one.names))
+                    & (lines["data_set"] == each.name)
+                ].to_dict("records")
+                assert (line["snr_db"], line["error_std_high"]) == (each.snr_db, each.intervals["error_std"].high)
+                assert (line["n"], line["determined"]) == (300, one.determined)
 
 
 def oznet_windows():
