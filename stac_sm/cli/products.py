@@ -291,7 +291,7 @@ def _print_aggregates(made: Sequence[AggregateResult], as_json: bool) -> None:
     type=click.Choice(["none", "mean-std", "cdf"]),  # stac_sm.core.scores.series.SCALINGS, which is slow to import
     default="none",
     show_default=True,
-    help="Scale the product to each station first: to its mean and standard deviation, or its distribution.",
+    help="Scale product and others to each station first: to its mean and standard deviation, or distribution.",
 )
 @json_option
 def validate(
