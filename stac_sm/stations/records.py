@@ -139,6 +139,10 @@ class StationRules:
         return depth_from >= 0 and round(100 * depth_to) <= round(100 * self.max_depth)
 
 
+SitesOfStations = Mapping[str, tuple[Station, tuple[tuple[float, float], ...]]]
+"""Site -> its first station, and upper and lower end of each sensor of its stations that counts, m."""
+
+
 def read_stations(catalog: ItemSearch, left_out: dict[str, str] | None = None) -> list[Station]:
     """Read all stations of a catalogue; no series is read.
 
@@ -237,6 +241,31 @@ def sites_of_stations(
     members = inside.groupby(pixel)["site"].agg(list).rename("stations").reset_index()
     found = firsts.merge(members, on=pixel, how="left", validate="one_to_one")
     return found[["site", "stations", "network", "lon", "lat", *pixel]]
+
+
+def stations_at_sites(sites: pd.DataFrame, stations: Iterable[Station], rules: StationRules) -> SitesOfStations:
+    """Return the first station of each site, and the depths of the sensors that count there.
+
+    Parameters
+    ----------
+    sites
+        As `sites_of_stations` gives them: ``site``, and ``stations``, the ids of those in its pixel.
+    stations
+        At least all stations of the sites.
+    rules
+        Which sensors count.
+
+    Returns
+    -------
+    dict
+        In the order of the sites.
+    """
+    by_id = {one.id: one for one in stations}
+    found = {}
+    for site, members in zip(sites["site"], sites["stations"], strict=True):
+        depths = dict.fromkeys(ends for id in members for ends in by_id[id].depths if rules.includes_depth(*ends))
+        found[str(site)] = (by_id[site], tuple(depths))
+    return found
 
 
 def site_daily_means(

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 import pandas as pd
 
 from stac_sm.core.scores.groups import (
@@ -19,35 +17,7 @@ from stac_sm.core.scores.groups import (
     elevation_class,
     land_cover_class,
 )
-from stac_sm.stations.records import Station, StationRules
-
-SitesOfStations = Mapping[str, tuple[Station, tuple[tuple[float, float], ...]]]
-"""Site -> its first station, and upper and lower end of each sensor of its stations that counts, m."""
-
-
-def stations_at_sites(sites: pd.DataFrame, stations: Iterable[Station], rules: StationRules) -> SitesOfStations:
-    """Return the first station of each site, and the depths of the sensors that count there.
-
-    Parameters
-    ----------
-    sites
-        As `sites_of_stations` gives them: ``site``, and ``stations``, the ids of those in its pixel.
-    stations
-        At least all stations of the sites.
-    rules
-        Which sensors count.
-
-    Returns
-    -------
-    dict
-        In the order of the sites.
-    """
-    by_id = {one.id: one for one in stations}
-    found = {}
-    for site, members in zip(sites["site"], sites["stations"], strict=True):
-        depths = dict.fromkeys(ends for id in members for ends in by_id[id].depths if rules.includes_depth(*ends))
-        found[str(site)] = (by_id[site], tuple(depths))
-    return found
+from stac_sm.stations.records import SitesOfStations
 
 
 def site_classes(sites: SitesOfStations) -> pd.DataFrame:
@@ -56,7 +26,7 @@ def site_classes(sites: SitesOfStations) -> pd.DataFrame:
     Parameters
     ----------
     sites
-        As `stations_at_sites` gives them.
+        As `stac_sm.stations.records.stations_at_sites` gives them.
 
     Returns
     -------

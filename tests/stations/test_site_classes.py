@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from stac_sm.core.period import Period
-from stac_sm.stations.records import Station, StationRules
-from stac_sm.stations.site_classes import site_classes, stations_at_sites
+from stac_sm.stations.records import Station, StationRules, stations_at_sites
+from stac_sm.stations.site_classes import site_classes
 
 
 def station(id, depths, **known):

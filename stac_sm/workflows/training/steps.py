@@ -35,7 +35,7 @@ from stac_sm.stations.matchup_item import MATCHUPS_COLLECTION as MATCHUPS
 from stac_sm.stations.matchup_item import YEAR_TITLES, matchup_item, read_tables, table_properties, write_tables
 from stac_sm.stations.matchups import Matchups, match_up_recipes, resolve_sites
 from stac_sm.stations.records import STATIONS_COLLECTION as STATIONS
-from stac_sm.stations.records import Station, read_stations, site_daily_means, sites_of_stations
+from stac_sm.stations.records import Station, read_stations, site_daily_means, sites_of_stations, stations_at_sites
 from stac_sm.stations.screening import ScreeningResult, screen_sites
 from stac_sm.stations.screening_item import (
     LEFT_OUT_STATUS,
@@ -43,7 +43,6 @@ from stac_sm.stations.screening_item import (
     screening_properties,
     write_screening_results,
 )
-from stac_sm.stations.site_classes import stations_at_sites
 from stac_sm.storage.address import asset_address
 from stac_sm.storage.single_writer import require_one_process
 from stac_sm.storage.store import read_address

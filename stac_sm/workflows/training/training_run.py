@@ -27,8 +27,9 @@ from stac_sm.model.model import Model
 from stac_sm.model.skill import Skill
 from stac_sm.model.skill_scores import skill_of
 from stac_sm.stations.fold_climatology import without_years
+from stac_sm.stations.records import SitesOfStations
 from stac_sm.stations.screening import ScreeningResult, require_sites, training_screener
-from stac_sm.stations.site_classes import SitesOfStations, site_classes
+from stac_sm.stations.site_classes import site_classes
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.reporting.findings import NOMINAL_COVERAGE, ReportInputs
 from stac_sm.workflows.reporting.page import write_model_report

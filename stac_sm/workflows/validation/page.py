@@ -16,7 +16,7 @@ import pandas as pd
 from stac_sm.core.metrics import Scores
 from stac_sm.core.scores.groups import ScoreTable
 from stac_sm.core.scores.resampling import CONFIDENCE
-from stac_sm.stations.site_classes import SitesOfStations
+from stac_sm.stations.records import SitesOfStations
 from stac_sm.workflows.reporting.html import HtmlContent, HtmlNode, html_document, html_element, html_figure, html_table
 from stac_sm.workflows.reporting.labels import UNIT
 from stac_sm.workflows.reporting.page import (

@@ -33,8 +33,8 @@ from stac_sm.stac.links import add_collection
 from stac_sm.stac.publish import FINGERPRINT_PROPERTY, make_once, stated_algorithm
 from stac_sm.stac.simulated import SIMULATED_FIELD, SIMULATED_NOTE, is_simulated
 from stac_sm.stations.records import STATIONS_COLLECTION as STATIONS
-from stac_sm.stations.records import Station, read_stations, sites_of_stations
-from stac_sm.stations.site_classes import SitesOfStations, site_classes, stations_at_sites
+from stac_sm.stations.records import SitesOfStations, Station, read_stations, sites_of_stations, stations_at_sites
+from stac_sm.stations.site_classes import site_classes
 from stac_sm.storage.update import read_if_there
 from stac_sm.workflows.project import Project
 from stac_sm.workflows.validation.files import write_files
