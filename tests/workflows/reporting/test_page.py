@@ -16,7 +16,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stac_sm.core.errors import InputError
@@ -504,6 +504,7 @@ def test_strategies_without_stations_of_their_own(given_report):
 
 
 @given(st.text(), st.text())
+@example("0%", "")
 def test_law_any_text_comes_back_from_the_markup(text, attribute):
     parsed: list[str] = []
 
@@ -520,7 +521,8 @@ def test_law_any_text_comes_back_from_the_markup(text, attribute):
     reader.close()
     clean = [re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", "\ufffd", one) for one in (attribute, text)]
     assert parsed[0] == clean[0]
-    assert "".join(parsed[1:]).strip() == clean[1].strip()
+    shown, given = (re.sub(r"(?<=\d)[ \u00a0]?%", "%", one) for one in ("".join(parsed[1:]), clean[1]))
+    assert shown.strip() == given.strip()  # but for the space before a per cent sign, which is one that does not break
 
 
 def test_no_sentence_is_said_twice(written):
