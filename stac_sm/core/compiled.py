@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pickle import UnpicklingError
 from typing import Any, TypeVar, cast
 
-from numba import njit
+import numba
+
+from stac_sm.core.scratch import scratch_folder
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +21,8 @@ def compiled(signature: Any = None, **options: Any) -> Callable[[F], F]:
 
     Numba keeps machine code beside the source, in the user's cache, or in ``NUMBA_CACHE_DIR``. Where none of them can
     be written (a package installed by somebody else and a home that is read-only, or over its quota), Numba refuses to
-    compile at all; here each process compiles for itself then, which takes seconds and changes no value.
+    compile at all; here the code is kept in this user's folder for temporary files then, and where that fails too, each
+    process compiles for itself: it takes seconds and changes no value.
 
     Parameters
     ----------
@@ -35,10 +38,26 @@ def compiled(signature: Any = None, **options: Any) -> Callable[[F], F]:
     """
 
     def decorate(function: F) -> F:
-        try:
-            return cast(F, njit(signature, cache=True, nogil=True, **options)(function))
-        except (RuntimeError, OSError, EOFError, UnpicklingError) as error:  # RuntimeError: no folder can be written
-            _log.info("each process compiles %s: machine code cannot be kept (%s)", function.__qualname__, error)
-            return cast(F, njit(signature, nogil=True, **options)(function))
+        for keep in (_as_numba_does, _with_temporary_files, _not_at_all):
+            try:
+                return cast(F, numba.njit(signature, cache=keep(), nogil=True, **options)(function))
+            except (RuntimeError, OSError, EOFError, UnpicklingError) as error:  # RuntimeError: no folder to write to
+                reason = error
+        raise reason
 
     return decorate
+
+
+def _as_numba_does() -> bool:
+    return True
+
+
+def _with_temporary_files() -> bool:
+    settings: Any = numba.config
+    settings.CACHE_DIR = str(scratch_folder("numba"))
+    return True
+
+
+def _not_at_all() -> bool:
+    _log.info("each process compiles its loops: machine code cannot be kept; set NUMBA_CACHE_DIR to a folder for it")
+    return False

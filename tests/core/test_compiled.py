@@ -19,7 +19,10 @@ import stac_sm
 AS_ANY_USER = () if os.geteuid() else ("setpriv", "--bounding-set=-dac_override", "--")  # root minds permissions, too
 LOOPS = """
 import json
+import os
+import tempfile
 import numpy as np
+tempfile.tempdir = os.environ["TMPDIR"]
 from numba.core.dispatcher import Dispatcher
 from stac_sm.features import temporal_kernel
 from stac_sm.model import radius_search
@@ -66,14 +69,22 @@ def _loops(package: Path, **environment: str) -> dict[str, object]:
 
 
 def test_loops_are_compiled_where_no_folder_can_be_written(package_of_somebody_else: Path) -> None:
-    found = _loops(package_of_somebody_else)
+    found = _loops(package_of_somebody_else, TMPDIR=str(package_of_somebody_else / "home"))
     assert found["kept"] == 0
     assert found["taken"] == [[5, 4, 3, 2, 1, 0]]
 
 
+def test_machine_code_is_kept_with_temporary_files_where_home_and_package_are_read_only(
+    package_of_somebody_else: Path, tmp_path: Path
+) -> None:
+    found = _loops(package_of_somebody_else, TMPDIR=str(tmp_path))
+    assert found["kept"] == found["loops"]
+    assert list(tmp_path.glob("stac-sm-*/numba/**/*.nbc"))
+
+
 def test_every_loop_that_python_calls_is_kept_where_a_folder_can_be_written(package_of_somebody_else: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="stac-sm-numba-") as cache:
-        found = _loops(package_of_somebody_else, NUMBA_CACHE_DIR=cache)
+        found = _loops(package_of_somebody_else, NUMBA_CACHE_DIR=cache, TMPDIR=str(package_of_somebody_else / "home"))
         assert found["kept"] == found["loops"] >= 7
         assert list(Path(cache).rglob("*.nbc"))
 
