@@ -462,12 +462,6 @@ def _typed(thing: str, kind: Any, found: Any) -> Any:
         raise InputError(f"{thing}{where}: found {first['input']!r}, {first['msg'].lower()}") from error
 
 
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """Return what checks values of a kind; to make one for a feature takes as long as to read ten items."""
-    return TypeAdapter(kind)
-
-
 def _features(table: Mapping[str, Any]) -> list[Feature]:
     """Build the features of a table: one, or those that its lists ``statistics`` and ``exponentials`` ask for.
 
