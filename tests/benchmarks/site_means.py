@@ -34,7 +34,6 @@ from stac_sm.model.fit import Rounds, learn
 from stac_sm.model.tabular.features import TableFeatures
 from stac_sm.model.user_table import choose_features, clean_table, place_columns
 from tests.benchmarks.accuracy import TABLES
-from tests.benchmarks.accuracy import TABLES
 
 SETS = {
     "ours": (),
