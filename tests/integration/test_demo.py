@@ -29,6 +29,7 @@ from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.project import read_project
 from tests.support.demo_project import demo_project, run
 from tests.support.served import running
+from tests.support.stac_check import stac_check_findings
 
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -167,7 +168,10 @@ def test_all_that_a_stranger_opens_says_that_it_is_simulated(demo):
 
 
 def test_every_item_and_collection_is_valid(demo, validate):
-    """All collections, products, models, stations and DEM tiles; of the long daily series, every 40th day."""
+    """All collections, products, models, stations and DEM tiles; of the long daily series, every 40th day.
+
+    By pystac with all schemas, and by stac-check; rings of all items.
+    """
     folder, _ = demo
     catalog = open_catalog(folder)
     for name in catalog.collections:
@@ -177,6 +181,7 @@ def test_every_item_and_collection_is_valid(demo, validate):
         assert all(ring.is_ccw for ring in get_exterior_ring(get_parts(areas))), name
         for item in items[:: 40 if len(items) > 400 else 1]:
             validate(item)
+            assert stac_check_findings(Path(item.self_href)) == []
 
 
 def test_a_moved_catalogue_walks_from_its_root_to_every_asset(demo, tmp_path):
