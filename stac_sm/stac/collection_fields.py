@@ -97,6 +97,10 @@ def _completed(document: Mapping[str, Any], shipped: Mapping[str, Any]) -> tuple
         more, names = _with_missing(one, known.get(one.get("name"), {}), f"providers.{one.get('name')}.")
         made["providers"] = [*made["providers"][:number], more, *made["providers"][number + 1 :]]
         added += names
+    if "sci:doi" in added:  # its link comes before those to items, where links are rebuilt
+        cited = [one for one in shipped["links"] if one["rel"] == "cite-as" and one not in document["links"]]
+        below = [one for one in document["links"] if one["rel"] in {"child", "item"}]
+        made["links"] = [*(one for one in document["links"] if one not in below), *cited, *below]
     if added and "stac_extensions" in document:  # those of the members that were added
         extensions = [*document["stac_extensions"], *own.get("stac_extensions", [])]
         made["stac_extensions"] = sorted(dict.fromkeys(extensions))
