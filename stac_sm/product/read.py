@@ -173,7 +173,8 @@ def point_series(
         Index ``time`` (UTC days of the period); ``sm`` m3 m-3, NaN where there is no value; ``uncertainty`` m3 m-3,
         half width of the prediction interval, only if it was published; ``qa`` uint8, bits of `QualityFlag`
         (``INPUT_MISSING`` where nothing was published). ``attrs["left_out"]`` names items that cannot be right, where
-        there are any; ``attrs["simulated"]`` is there if the product is of a simulated Earth.
+        there are any; ``attrs["simulated"]`` is there if the product is of a simulated Earth; ``attrs["coverage"]`` is
+        the share of the truth that all intervals are to hold, 0 to 1, where the items state it.
 
     Raises
     ------
@@ -206,9 +207,30 @@ def point_series(
     series = _series(days, known, bits)
     if left_out:
         series.attrs["left_out"] = dict(sorted(left_out.items()))
-    if is_simulated(catalog, [one.item for one in holding.values()]):
+    items = [one.item for one in holding.values()]
+    if is_simulated(catalog, items):
         series.attrs["simulated"] = SIMULATED_NOTE
+    if (coverage := interval_coverage(items)) is not None:
+        series.attrs["coverage"] = coverage
     return series
+
+
+def interval_coverage(items: Iterable[pystac.Item]) -> float | None:
+    """Return the share of the truth that the prediction intervals of tile-days are to hold.
+
+    Parameters
+    ----------
+    items
+        Tile-days.
+
+    Returns
+    -------
+    float or None
+        0 to 1; None where an item does not state it, or two differ.
+    """
+    found = {item.properties.get("stac_sm:coverage") for item in items}
+    coverage = next(iter(found)) if len(found) == 1 else None
+    return float(coverage) if isinstance(coverage, int | float) else None
 
 
 _DAYS_AROUND = (31, 366, None)  # of those that were asked for, in which days with values are looked for; None: all

@@ -130,7 +130,7 @@ def plot_series(series: pd.DataFrame, file: Path, *, title: str, stations: pd.Da
     ----------
     series
         As `point_series` gives it: index of days; ``sm`` and perhaps ``uncertainty`` in m3 m-3, and ``qa``, bits of
-        `QualityFlag`.
+        `QualityFlag`; ``attrs["coverage"]`` of the intervals, 0 to 1, where it is known.
     file
         A ``.png``, ``.pdf`` or ``.svg``, replaced if it exists.
     title
@@ -154,7 +154,7 @@ def plot_series(series: pd.DataFrame, file: Path, *, title: str, stations: pd.Da
     days, sm = series.index.to_numpy(), series["sm"].to_numpy(float)
     if "uncertainty" in series and series["uncertainty"].notna().any():
         half = series["uncertainty"].to_numpy(float)
-        axes.fill_between(days, sm - half, sm + half, color="#9ecae1", linewidth=0, label="90 % prediction interval")
+        axes.fill_between(days, sm - half, sm + half, color="#9ecae1", linewidth=0, label=_interval_label(series))
         axes.vlines(days, sm - half, sm + half, color="#9ecae1", linewidth=2)  # of a day alone, too
     axes.plot(days, sm, color="#08519c", linewidth=1, marker=".", markersize=3, label="soil moisture")
     if stations is not None and len(stations):
@@ -178,6 +178,11 @@ def plot_series(series: pd.DataFrame, file: Path, *, title: str, stations: pd.Da
     if np.isnan(sm).all():
         axes.text(0.5, 0.5, "no value", transform=axes.transAxes, ha="center", va="center")
     _save(figure, file)
+
+
+def _interval_label(series: pd.DataFrame) -> str:
+    coverage = series.attrs.get("coverage")
+    return "prediction interval" if coverage is None else f"{100 * coverage:g} % prediction interval"
 
 
 def _flags_of(series: pd.DataFrame) -> dict[str, np.ndarray]:

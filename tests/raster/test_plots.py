@@ -190,7 +190,10 @@ def test_a_series_has_its_flags_and_what_stations_measured(kept, days):
     (crosses,) = (line for line in axes.lines if line.get_marker() == "x")
     assert len(crosses.get_xdata()) == days
     assert "not to be passed on" in kept[-1]._supxlabel.get_text()
+    assert axes.get_legend_handles_labels()[1][0] == "prediction interval"
+    series.attrs["coverage"] = 0.8
     plot_series(series.assign(qa=0), Path("s.png"), title="Soil moisture")
+    assert kept[-1].axes[0].get_legend_handles_labels()[1][0] == "80 % prediction interval"
     assert len(kept[-1].axes) == 1
     assert kept[-1]._supxlabel is None
 

@@ -36,7 +36,7 @@ from stac_sm.product.export.cf import (
 )
 from stac_sm.product.export.files import DAYS_A_CHUNK, PIXELS_A_CHUNK, DayBlock, Days, ExportFile, export_file
 from stac_sm.product.item import PRODUCT_COLLECTION
-from stac_sm.product.read import newest_items, open_product, open_product_on, point_series
+from stac_sm.product.read import interval_coverage, newest_items, open_product, open_product_on, point_series
 from stac_sm.raster.readers import DEFAULT_READER
 from stac_sm.stac.catalogs.search import BBox, ItemSearch
 from stac_sm.stac.items import build_item, item_json, software_version
@@ -318,7 +318,8 @@ def _map_source(
 
     block, rows = _parts(*geobox.shape)
     left_out = tuple(cube.attrs.get("left_out", ()))
-    return _Source(empty_map(geobox, names, _coverage(items)), names, read, block, rows, geometry, bbox, left_out)
+    empty = empty_map(geobox, names, interval_coverage(items))
+    return _Source(empty, names, read, block, rows, geometry, bbox, left_out)
 
 
 def _parts(height: int, width: int) -> tuple[int, tuple[slice, ...]]:
@@ -344,7 +345,7 @@ def _point_source(
 
     geometry = {"type": "Point", "coordinates": [lon, lat]}
     left_out = tuple(dict(series.attrs.get("left_out", {})).values())
-    empty = empty_series(lon, lat, names, _coverage(items))
+    empty = empty_series(lon, lat, names, interval_coverage(items))
     return _Source(empty, names, read, len(days), (slice(None),), geometry, [lon, lat, lon, lat], left_out)
 
 
@@ -379,12 +380,6 @@ def _blocks(source: _Source, days: Sequence[date], progress: Callable[[int], Non
             ((rows, source.read(block, rows)) for rows in source.rows),
         )
         progress(len(starts))
-
-
-def _coverage(items: Sequence[pystac.Item]) -> float | None:
-    found = {item.properties.get("stac_sm:coverage") for item in items}
-    coverage = next(iter(found)) if len(found) == 1 else None
-    return float(coverage) if isinstance(coverage, int | float) else None
 
 
 def _facts(catalog: ItemSearch, request: ExportRequest, items: Sequence[pystac.Item]) -> dict[str, str]:
