@@ -122,6 +122,20 @@ def test_the_thumbnail_shows_the_coast_where_there_is_no_value(tmp_path):
     assert 0.01 < (inside < 200).mean() < 0.3
 
 
+def check_visual(item):
+    """A mean or a global day has one picture that maps draw, in degrees and colours; its bands name themselves."""
+    assert [key for key, asset in item.assets.items() if "visual" in asset.roles] == ["visual"]
+    assert item.assets["visual"].extra_fields["proj:code"] == "EPSG:4326"
+    with rasterio.open(item.assets["visual"].get_absolute_href()) as file:
+        assert file.crs.to_epsg() == 4326
+        assert file.descriptions == ("red", "green", "blue", "alpha")
+        assert (file.read(4) == 255).any()
+        assert file.tags()["ITEM"] == item.id
+    with rasterio.open(item.assets["sm"].get_absolute_href()) as file:
+        assert (file.descriptions, file.units) == (("Soil moisture (m3 m-3)",), ("m3 m-3",))
+        assert file.tags()["ITEM"] == item.id
+
+
 def test_items_are_valid_and_clean_to_audit(project, validate):
     make_mosaics(project.catalog, SMALL, MONTH, "001")
     make_means(project.catalog, SMALL, [YEAR], "001", as_one=True)
@@ -142,6 +156,7 @@ def test_items_are_valid_and_clean_to_audit(project, validate):
             listing = [one.get_absolute_href() for one in item.get_links("related")]
             assert len(members) == len(sources) or (not sources and 0 < len(listing) <= 31)
             assert all(json.loads(Path(one).read_text())["type"] in {"Catalog", "Collection"} for one in listing)
+            check_visual(item)
         update_index(catalog.store, collection, layout=catalog.layout(collection))
     assert audit(catalog) == []
 
