@@ -259,10 +259,10 @@ def _add_collections(stac: APIRouter, service: CatalogService) -> None:
     def one_item(request: Request, collection: str, item: str) -> Response:
         _collection(service, collection)
         asked = ItemQuery(ids=(item,), collections=(collection,), limit=1)
-        found = answers.find_items_page(service, asked, base_of(request))
+        found = answers.find_item_documents(service, asked, base_of(request))
         if not found:
             raise HTTPException(404, f"item {item!r} is not in collection {collection!r}")
-        return _json(found[0], _GEOJSON)
+        return Response(found[0], media_type=_GEOJSON)
 
 
 def _add_search(stac: APIRouter, service: CatalogService) -> None:

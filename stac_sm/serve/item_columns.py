@@ -132,8 +132,13 @@ class ItemColumns:
         values = self.column(name)
         if values is None:
             return np.zeros(len(self), dtype=bool)
-        known = pc.is_in(values.dictionary, value_set=pa.array(texts, pa.string())).to_numpy(zero_copy_only=False)
-        found = np.asarray(np.append(known, False)[values.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
+        codes = values.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        if len(texts) == 1:  # as of an item by its id: no set of all ids is made for it
+            code = pc.index(values.dictionary, pa.scalar(texts[0], pa.string())).as_py()
+            found = np.asarray(codes == code) if code >= 0 else np.zeros(len(self), dtype=bool)
+        else:
+            known = pc.is_in(values.dictionary, value_set=pa.array(texts, pa.string())).to_numpy(zero_copy_only=False)
+            found = np.asarray(np.append(known, False)[codes])
         if name == "collection" and len(self._masks) < _MASKS_REMEMBERED:
             found.flags.writeable = False
             self._masks[name, texts] = found

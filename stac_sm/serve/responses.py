@@ -35,25 +35,26 @@ _AGGREGATIONS = ("total_count", "datetime_min", "datetime_max", "collection_freq
 _FREQUENCIES = {"collection_frequency": "collection", "grid_code_frequency": "grid:code"}
 
 
-def find_items_page(service: CatalogService, asked: ItemQuery, base: str) -> list[ItemDict]:
-    """Return one page of the items that match a query.
+def find_item_documents(service: CatalogService, asked: ItemQuery, base: str) -> list[bytes]:
+    """Return one page of the items that match a query, ready to be sent.
 
     Parameters
     ----------
     service
         Service whose items are searched.
     asked
-        The query.
+        The query, of whole items.
     base
         Address of the API, without a slash at its end.
 
     Returns
     -------
-    list of ItemDict
+    list of bytes
         JSON of items as the API gives them.
     """
     rows = service.snapshot.rows
-    return _items(service, rows, find_page(rows, asked).rows, asked, base)
+    page = find_page(rows, asked)
+    return service.item_documents(rows.column("path").take(page.rows).to_pylist() if len(page.rows) else [], base)
 
 
 def find_item_paths(service: CatalogService, asked: ItemQuery) -> list[tuple[str, ItemDict]]:

@@ -100,7 +100,8 @@ def theirs(service: CatalogService) -> Any:
         def get_item(self, item_id: str, collection_id: str, **kwargs: Any) -> Any:
             """Return one item."""
             asked = ItemQuery(ids=(item_id,), collections=(collection_id,), limit=1)
-            return responses.find_items_page(self.service, asked, str(kwargs["request"].base_url).rstrip("/"))[0]
+            base = str(kwargs["request"].base_url).rstrip("/")
+            return json.loads(responses.find_item_documents(self.service, asked, base)[0])
 
         def all_collections(self, **kwargs: Any) -> Any:
             """Return all collections."""

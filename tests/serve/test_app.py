@@ -465,7 +465,7 @@ def test_without_an_index_or_with_a_wrong_one_the_answers_are_the_same(api, root
 def test_what_is_published_or_taken_out_meanwhile(tmp_path, monkeypatch):
     from stac_sm.serve import service
     from stac_sm.serve.query import ItemQuery
-    from stac_sm.serve.responses import find_items_page
+    from stac_sm.serve.responses import find_item_documents
 
     root = tmp_path / "c"
     made_catalog(root, ITEMS[:10])
@@ -476,7 +476,7 @@ def test_what_is_published_or_taken_out_meanwhile(tmp_path, monkeypatch):
     place_item(root, asset)
     gone = place_item(root, ITEMS[1])
     gone.unlink()
-    first = find_items_page(served, ItemQuery(limit=100), "http://x")
+    first = [json.loads(one) for one in find_item_documents(served, ItemQuery(limit=100), "http://x")]
     assert ITEMS[1]["id"] not in {one["id"] for one in first}  # the index finds it, the store has it no more
     assert "new" in {one["properties"]["platform"] for one in first}
     deadline = time.monotonic() + 20
@@ -585,7 +585,7 @@ def test_times_of_others_are_read_alike_or_refused_by_name(tmp_path, name):
     """By the reader of files, by the index, by the server with it and without."""
     from stac_sm.core.errors import CatalogError
     from stac_sm.serve.query import ItemQuery, parse_datetime
-    from stac_sm.serve.responses import find_items_page
+    from stac_sm.serve.responses import find_item_documents
     from stac_sm.serve.service import CatalogService
 
     root, items = tmp_path / "c", []
@@ -609,7 +609,7 @@ def test_times_of_others_are_read_alike_or_refused_by_name(tmp_path, name):
         open_catalog(root).items("stations")
     day = ItemQuery(period=parse_datetime("2019-06-08T00:00:00Z/2019-06-08T23:59:60Z"), limit=100)
     for _ in range(2):
-        page = find_items_page(CatalogService(str(root)), day, "http://x")
+        page = map(json.loads, find_item_documents(CatalogService(str(root)), day, "http://x"))
         assert sorted(one["id"] for one in page) == read
         made = update_index(open_store(root), "stations", layout="flat")
     assert {path.split("/")[1] for path in made.failures} == set(left_out)

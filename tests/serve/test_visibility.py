@@ -17,7 +17,7 @@ from stac_sm.cli.main import main
 from stac_sm.core.errors import InputError
 from stac_sm.core.period import ONE_DAY
 from stac_sm.serve.query import ItemQuery
-from stac_sm.serve.responses import find_items_page
+from stac_sm.serve.responses import find_item_documents
 from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.stac.index.update import update_index
 from stac_sm.stac.items import with_structural_links
@@ -365,7 +365,7 @@ def test_a_collection_that_becomes_restricted_is_gone_at_the_next_look(project, 
     served = service.CatalogService(str(tmp_path / "p"))
     raster = str(asset_path(project, "era5-land", "swvl1"))
     asked = ItemQuery(collections=("era5-land",), limit=100)
-    assert find_items_page(served, asked, "http://x")
+    assert find_item_documents(served, asked, "http://x")
     assert served.gives_file(raster)
     file = tmp_path / "p" / "era5-land" / "collection.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"stac_sm:visibility": "restricted"}))
@@ -373,7 +373,7 @@ def test_a_collection_that_becomes_restricted_is_gone_at_the_next_look(project, 
     while "era5-land" in served.snapshot.collections:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert find_items_page(served, asked, "http://x") == []
+    assert find_item_documents(served, asked, "http://x") == []
     assert not served.gives_file(raster)
 
 
