@@ -179,6 +179,8 @@ def test_every_item_and_collection_is_valid(demo, validate):
         items = catalog.items(name)
         areas = [shape(item.geometry) for item in items if item.geometry["type"].endswith("Polygon")]
         assert all(ring.is_ccw for ring in get_exterior_ring(get_parts(areas))), name
+        sources = [link.target for item in items for link in item.links if link.rel == "derived_from"]
+        assert all(Path(str(one)).name not in {"collection.json", "catalog.json"} for one in sources), name
         for item in items[:: 40 if len(items) > 400 else 1]:
             validate(item)
             assert stac_check_findings(Path(item.self_href)) == []

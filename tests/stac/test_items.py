@@ -11,8 +11,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pystac
 import pytest
+from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 
 from stac_sm.core.errors import InputError
 from stac_sm.core.grid import MODIS_SINUSOIDAL_1KM
@@ -184,6 +186,24 @@ def test_item_survives_pystac(tmp_path):
     again = pystac.Item.from_dict(item).to_dict(include_self_link=False)
     assert json.loads(item_json(again)) == json.loads(item_json(item))
     assert item_json(item) == item_json(json.loads(item_json(item)))
+
+
+@pytest.mark.parametrize(
+    ("crs", "resolution", "metres"),
+    [
+        (MODIS_SINUSOIDAL_1KM.crs, 926.625433, 926.625),
+        ("EPSG:32632", 30, 30.0),
+        ("EPSG:4326", 0.1, 11131.949),  # 6378137 m * pi / 180 * 0.1: a degree of latitude or at the equator
+    ],
+)
+def test_items_of_rasters_state_the_size_of_their_pixels_in_metres(crs, resolution, metres):
+    geobox = GeoBox((10, 20), Affine(resolution, 0, 10, 0, -resolution, 45), crs)
+    item = raster_item(id="a", collection="sm-1km-daily", geobox=geobox, start=START, end=START + timedelta(days=1))
+    assert item["properties"]["gsd"] == pytest.approx(metres, abs=1e-3)
+    own = raster_item(
+        id="a", collection="c", geobox=geobox, start=START, end=START + timedelta(days=1), properties={"gsd": 36_000.0}
+    )
+    assert own["properties"]["gsd"] == 36_000.0
 
 
 def test_items_hold_no_time_of_making_and_no_host(tmp_path):
