@@ -32,7 +32,6 @@ from stac_sm.cli.options import (
     workers_option,
 )
 from stac_sm.core.errors import InputError
-from stac_sm.core.parallel import start_worker_server
 
 if TYPE_CHECKING:
     from stac_sm.ingest.sorting import SortedFile
@@ -44,6 +43,8 @@ if TYPE_CHECKING:
 @json_option
 def demo(folder: Path, workers: int, as_json: bool) -> None:
     """Run the whole flow on a small simulated Earth with known truth, in DIR (sm-demo)."""
+    from stac_sm.core.parallel import start_worker_server
+
     start_worker_server("numba", "stackstac", "stac_sm.demo.flow")  # it imports at the same time as this process
     from stac_sm.demo.flow import run_demo
 

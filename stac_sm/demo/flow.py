@@ -10,9 +10,11 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from math import isnan
 from pathlib import Path
 from shlex import quote
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -197,6 +199,7 @@ def run_demo(
 
 def _run_alone(folder: Path, workers: int, earth: Earth, log: LogFunction) -> DemoReport:
     started = time.monotonic()
+    Thread(target=_import_early, name="imports", daemon=True).start()
     with process_pool(workers) as pool:
         ingested: dict[str, Future[int]] = {}
 
@@ -253,6 +256,12 @@ def _run_alone(folder: Path, workers: int, earth: Earth, log: LogFunction) -> De
             next=_next(earth),
             skill=skill,
         )
+
+
+def _import_early() -> None:
+    """Load what later stages import in this process, which has nothing else to do while files are simulated."""
+    for name in ("xgboost", "matplotlib.figure", "distributed"):
+        import_module(name)
 
 
 def _refuse_other_project(folder: Path) -> None:
