@@ -125,7 +125,10 @@ class Learner(Protocol):
         """
 
     def to_bytes(self) -> bytes:
-        """Return the regression as bytes; the same regression gives the same bytes."""
+        """Return the regression as bytes; the same regression gives the same bytes.
+
+        What `from_bytes` reads of them predicts the same bits: training predicts by what `fit` returned.
+        """
 
     def importance(self) -> dict[str, float]:
         """Return what each feature has added to the fit, >= 0; features that were never used may be left out.
