@@ -34,6 +34,8 @@ START_METHOD = "spawn" if sys.platform == "win32" else "forkserver"
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
+_CALLED_FIRST: dict[Callable[[], None], None] = {}
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -105,6 +107,22 @@ def start_worker_server(*modules: str) -> None:
         ensure_running()
 
 
+def call_first_in_workers(function: Callable[[], None]) -> None:
+    """Let the workers of pools that are opened from now on call a function before their first job.
+
+    Parameters
+    ----------
+    function
+        At the top of a module, so that workers can import it. It is called once a worker, however often it is given.
+    """
+    _CALLED_FIRST[function] = None
+
+
+def _call_all(*functions: Callable[[], None]) -> None:
+    for function in functions:
+        function()
+
+
 @contextmanager
 def process_pool(workers: int, *, short: bool = False) -> Iterator[Executor]:
     """Open a pool of worker processes; when it closes, jobs that have not started are cancelled.
@@ -127,7 +145,8 @@ def process_pool(workers: int, *, short: bool = False) -> Iterator[Executor]:
     context = get_context(START_METHOD)
     if START_METHOD == "forkserver":
         context.set_forkserver_preload(list(_PRELOAD))
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=gc.disable if short else None)
+    first = (*_CALLED_FIRST, gc.disable) if short else tuple(_CALLED_FIRST)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_call_all, initargs=first)
     try:
         yield pool
     finally:

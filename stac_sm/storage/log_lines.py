@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
+from stac_sm.core.parallel import call_first_in_workers
 from stac_sm.core.progress import LOG_FORMAT_VARIABLE
 from stac_sm.storage.signing import without_secrets
 
@@ -75,6 +76,7 @@ def start_logging(level: str, form: str, stage: str = "") -> None:
         Name of the command, the fact ``stage`` of lines of which nothing else is known; empty for none.
     """
     os.environ |= {LEVEL_VARIABLE: level, LOG_FORMAT_VARIABLE: form, STAGE_VARIABLE: stage}
+    call_first_in_workers(follow_logging)
     follow_logging()
 
 
@@ -158,7 +160,3 @@ class _StderrLines(logging.Handler):
             when = datetime.fromtimestamp(record.created, UTC)
             line = without_secrets(f"{when:%Y-%m-%dT%H:%M:%SZ} {level} {record.getMessage()}\n{trace}".strip())
         sys.stderr.write(line + "\n")
-
-
-if STAGE_VARIABLE in os.environ:  # a process that a command has started
-    follow_logging()
