@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from stac_sm.core.columns import Columns, label_column, numeric_column, require_columns
+from stac_sm.core.columns import Columns, label_column, require_columns
 from stac_sm.core.errors import InputError
 from stac_sm.core.progress import LogFunction, StageProgress
 from stac_sm.model.applicability import fit_applicability
-from stac_sm.model.tabular.fit import TableModel, train_table
+from stac_sm.model.fit import training_rows
+from stac_sm.model.tabular.fit import TableModel, train_table, with_features
 from stac_sm.model.user_table import FRACTION, TableCleaning, clean_table, read_table
 from stac_sm.model.xgboost_learner import require_device
 from stac_sm.workflows.training.table_folder import check_model_folder, training_summary, write_folder
@@ -26,6 +26,10 @@ from stac_sm.workflows.training.table_holdouts import TableEvaluation, evaluate_
 
 _READ, _TRAIN, _SCORE, _WRITE = "reading", "training", "scoring on hold-outs", "writing the report"
 _SECONDS = {_READ: 2.0, _TRAIN: 35.0, _SCORE: 25.0, _WRITE: 13.0}  # of a table of 90,000 rows and 20 columns
+
+_AREA_ROWS = 30_000
+"""Most rows that the area of applicability is made from, shared alike among the sites: days of a site say nearly the
+same, and distances between all rows of a long table would take longer than training on them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +135,11 @@ def train_table_folder(
 def _with_applicability(made: TableModel, table: pd.DataFrame) -> TableModel:
     """Return the model with its area of applicability; as it is where the table has one site, or nothing varies."""
     columns, model = made.features.columns, made.model
-    known = np.isfinite(numeric_column(table, columns.target))
-    sites = label_column(table, columns.site)[known]
+    finished = with_features(table, made.built, columns)
+    rows = training_rows(finished, model.features, columns, _AREA_ROWS).position
+    sites = label_column(table.iloc[rows], columns.site)
     try:
-        area = fit_applicability(made.built[known], model.features, model.importance(), sites)
+        area = fit_applicability(made.built.iloc[rows], model.features, model.importance(), sites)
     except InputError:  # predictions of rows say that there is none
         return made
     return replace(made, learned=replace(made.learned, model=replace(model, applicability=area)))
