@@ -108,7 +108,7 @@ def start_worker_server(*modules: str) -> None:
 
 
 def call_first_in_workers(function: Callable[[], None]) -> None:
-    """Let the workers of pools that are opened from now on call a function before their first job.
+    """Add a function that the workers of pools opened from now on call before their first job.
 
     Parameters
     ----------

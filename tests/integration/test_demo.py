@@ -29,7 +29,7 @@ from stac_sm.stac.catalogs.catalog import open_catalog
 from stac_sm.workflows.project import read_project
 from tests.support.demo_project import demo_project, run
 from tests.support.served import running
-from tests.support.stac_check import stac_check_findings
+from tests.support.stac_check_findings import stac_check_findings
 
 pytestmark = pytest.mark.xdist_group("demo")
 

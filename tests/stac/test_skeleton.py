@@ -12,7 +12,7 @@ from stac_sm.core.colours import SOIL_MOISTURE_COLOURS, SOIL_MOISTURE_RANGE
 from stac_sm.ingest.registry import provider_classes
 from stac_sm.stac.links import skeleton_folder, skeleton_root
 from tests.support.checkout import ROOT
-from tests.support.stac_check import stac_check_findings
+from tests.support.stac_check_findings import stac_check_findings
 
 FOLDER = skeleton_folder()
 COLLECTIONS = sorted(FOLDER.glob("*/collection.json"))
