@@ -6,6 +6,8 @@ calls `run_demo`.
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, as_completed
@@ -57,7 +59,7 @@ _LEARNED_FROM = (
 """The features of the recipe and the triplet, those that take longest first."""
 
 _OTHERS = ("merit-dem", "modis", "smap-s1", "smap")
-"""What may take their place, and what the product is compared with: ingested while the model is trained."""
+"""What may take their place, and what the product is compared with: ingested while stations are matched and the model is trained."""
 
 SOURCES = (*_LEARNED_FROM, *_OTHERS)
 """Names of all sources that the demo ingests."""
@@ -200,7 +202,7 @@ def run_demo(
 def _run_alone(folder: Path, workers: int, earth: Earth, log: LogFunction) -> DemoReport:
     started = time.monotonic()
     Thread(target=_import_early, name="imports", daemon=True).start()
-    with process_pool(workers) as pool:
+    with process_pool(workers) as pool, process_pool(1) as background:
         ingested: dict[str, Future[int]] = {}
 
         def begin(source: str) -> None:
@@ -224,11 +226,12 @@ def _run_alone(folder: Path, workers: int, earth: Earth, log: LogFunction) -> De
                 progress.step(len(_LEARNED_FROM))
                 averaged += [pool.submit(_average, folder, one) for one in to_average if one.collection == names[task]]
         made = sum(task.result() for task in averaged)
-        log("3 match up stations and features")
-        compiled = pool.submit(_compile_kernel)
+        log(f"3 match up stations and features; ingest {', '.join(_OTHERS)} meanwhile")
+        background.submit(_give_way)
+        compiled = background.submit(_compile_kernel)
+        others = [background.submit(_ingest, folder, name) for name in _OTHERS]
         matchups = match_up_step(project, workers=workers)
-        log(f"4 screen, validate, train; ingest {', '.join(_OTHERS)}")
-        others = [pool.submit(_ingest, folder, name) for name in _OTHERS]
+        log("4 screen, validate, train")
         model = train_step(project, matchups, budget=DiagnosticsBudget.small())
         compiled.result()
         skill = read_skill(model.item["properties"]) or ()
@@ -354,6 +357,12 @@ def compare_with_other(
     return tuple(
         DemoComparison(one.other.collection, one.other.asset, one.other.cells, one.pair.pooled) for one in found
     )
+
+
+def _give_way() -> None:
+    """Let other processes come before this one: it uses what the stages, which do not wait for it, leave idle."""
+    if sys.platform != "win32":
+        os.nice(5)
 
 
 def _ingest(folder: Path, name: str) -> int:

@@ -62,15 +62,16 @@ def test_every_source_that_is_simulated_is_used(demo):
 
 
 def test_stages_that_do_not_need_each_other_overlap(demo):
-    """Files are ingested while others are simulated; what no model learns from, while one is trained."""
+    """Files are ingested while others are simulated; what no model learns from, while stations are matched and one is
+    trained."""
     folder, _ = demo
 
     def written(pattern):
         return [file.stat().st_mtime_ns for file in folder.glob(pattern)]
 
     assert min(written("glass-lst/**/*.tif")) < max(written("earth/granules/esa-cci-sm/*/*.nc"))
-    assert min(written("modis-11A1-061/**/*.tif")) > max(written("matchups/*/*.parquet"))
-    assert min(written("modis-11A1-061/**/*.tif")) < min(written("sm-models/*/*.html"))
+    assert min(written("merit-dem/**/*.tif")) > max(written("era5-land/**/*.tif"))
+    assert min(written("merit-dem/**/*.tif")) < min(written("sm-models/*/*.html"))
 
 
 def test_honest_scores_are_ordered_as_they_must_be(demo):
