@@ -59,7 +59,8 @@ _LEARNED_FROM = (
 """The features of the recipe and the triplet, those that take longest first."""
 
 _OTHERS = ("merit-dem", "modis", "smap-s1", "smap")
-"""What may take their place, and what the product is compared with: ingested while stations are matched and the model is trained."""
+"""What may take their place, and what the product is compared with: ingested while stations are matched up and the
+model is trained."""
 
 SOURCES = (*_LEARNED_FROM, *_OTHERS)
 """Names of all sources that the demo ingests."""
