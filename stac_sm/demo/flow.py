@@ -361,7 +361,7 @@ def compare_with_other(
 
 
 def _give_way() -> None:
-    """Let other processes come before this one: it uses what the stages, which do not wait for it, leave idle."""
+    """Make other processes come before this one: it uses what the stages, which do not wait for it, leave idle."""
     if sys.platform != "win32":
         os.nice(5)
 
