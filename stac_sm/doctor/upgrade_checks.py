@@ -126,16 +126,16 @@ def _screening(opened: Project) -> Check:
 def _models(opened: Project) -> Check:
     """Compare each model with the one that `train` would make of the same match-ups."""
     items = [opened.catalog.item(MODELS_COLLECTION, id) for id in _ids(opened.catalog, MODELS_COLLECTION)]
-    told = {}
+    changes = {}
     for item in items:
         try:
             outdated = Model.from_item(item.self_href).outdated
         except StacSmError as error:
-            told[item.id] = f"cannot be read: {error}"
+            changes[item.id] = f"cannot be read: {error}"
             continue
         whys = [_other_model(opened, item.properties), f"it has {outdated}" if outdated else ""]
-        told[item.id] = "; ".join(filter(None, whys))
-    found = "; ".join(f"{id}: {why}" for id, why in told.items() if why)
+        changes[item.id] = "; ".join(filter(None, whys))
+    found = "; ".join(f"{id}: {why}" for id, why in changes.items() if why)
     if not found:
         return _fine(MODELS_COLLECTION, f"{len(items)} models")
     advice = "stac-sm train makes another; until a plan takes that one, the products of this one stay as they are"
@@ -164,8 +164,9 @@ def _products(opened: Project) -> Check:
     if not found:
         return _fine(PRODUCT_COLLECTION, f"{len(paths)} of the newest tile-days, which were looked at")
     whys = Counter(one.detail.removeprefix("changed since it was made: ").partition("; `")[0] for one in found)
-    told = "; ".join(f"{count}: {why}" for why, count in whys.items())
-    said = f"{len(found)} of {len(paths)} of the newest tile-days would be made again ({told}){_why(told, 'product')}"
+    changes = "; ".join(f"{count}: {why}" for why, count in whys.items())
+    said = f"{len(found)} of {len(paths)} of the newest tile-days would be made again ({changes})"
+    said += _why(changes, "product")
     return _note(PRODUCT_COLLECTION, said, "stac-sm plan counts all, and run makes them; another version keeps both")
 
 
@@ -176,18 +177,18 @@ def _aggregates(opened: Project) -> Check:
     )
     if not found:
         return _fine("aggregates", "means and global days are made from the tile-days that are there, by this version")
-    told = "; ".join(f"{count} of {id}: {why}" for (id, why), count in found.items())
+    changes = "; ".join(f"{count} of {id}: {why}" for (id, why), count in found.items())
     commands = dict.fromkeys(f"stac-sm {AGGREGATES[id]}" for id, _ in found)
     advice = f"stac-sm audit names them; {', '.join(commands)} make them again"
-    return _note("aggregates", f"{told}{_why(' '.join(why for _, why in found), 'aggregates')}", advice)
+    return _note("aggregates", f"{changes}{_why(' '.join(why for _, why in found), 'aggregates')}", advice)
 
 
 def _why(changes: str, stage: Stage) -> str:
     """Return the reasons of what has changed: of the version of a stage, and of the number of the output profile."""
-    told = [_reasons(stage)] if "algorithm" in changes else []
+    reasons = [_reasons(stage)] if "algorithm" in changes else []
     if "output profile" in changes:
-        told += [f"output profile {number}: {why}" for number, why in OUTPUT_PROFILE_REASONS.items()]
-    return "".join(f"; {one}" for one in told)
+        reasons += [f"output profile {number}: {why}" for number, why in OUTPUT_PROFILE_REASONS.items()]
+    return "".join(f"; {one}" for one in reasons)
 
 
 def _outlines(opened: Project) -> Check:

@@ -134,9 +134,9 @@ def _made_otherwise(collection: str, grid: TileGrid, one: _PublishedAggregate, l
             if profile == 1:  # its number was not written then
                 del output["profile"]
             if digest({**fields, "algorithm": str(algorithm), "output": output}) == one.fingerprint:
-                told = [f"algorithm {algorithm}, now {version}"] if str(algorithm) != version else []
-                told += [f"output profile {profile}, now {OUTPUT_PROFILE_NUMBER}"] if output != today.output else []
-                return f"changed since it was made: {', '.join(told)}"
+                changes = [f"algorithm {algorithm}, now {version}"] if str(algorithm) != version else []
+                changes += [f"output profile {profile}, now {OUTPUT_PROFILE_NUMBER}"] if output != today.output else []
+                return f"changed since it was made: {', '.join(changes)}"
     return "changed since it was made: algorithm or output"
 
 
@@ -175,16 +175,16 @@ def _read(catalog: WritableCatalog, path: str, grid: TileGrid) -> _PublishedAggr
 
 
 def _of_item(catalog: WritableCatalog, path: str, item: Mapping[str, Any], grid: TileGrid) -> _PublishedAggregate:
-    told = item["properties"]
-    first, last = (date.fromisoformat(told[f"{end}_datetime"][:10]) for end in ("start", "end"))
+    properties = item["properties"]
+    first, last = (date.fromisoformat(properties[f"{end}_datetime"][:10]) for end in ("start", "end"))
     listed = posixpath.join(posixpath.dirname(path), item["assets"]["members"]["href"])
     rows = json.loads(catalog.store.read(posixpath.normpath(listed)))
     members = {row["id"]: row[FINGERPRINT_PROPERTY] for row in rows}
     id, span = item["id"], Period(first, last + ONE_DAY)
-    tile, least_days = tile_of(id), least_days_of(str(told.get("processing:lineage", "")))
+    tile, least_days = tile_of(id), least_days_of(str(properties.get("processing:lineage", "")))
     on_grid = _covers(item, grid) if tile == GLOBAL else lies_on(item, grid)
-    fingerprint = told[FINGERPRINT_PROPERTY]
-    return _PublishedAggregate(path, id, span, tile, told["version"], fingerprint, members, least_days, on_grid)
+    fingerprint = properties[FINGERPRINT_PROPERTY]
+    return _PublishedAggregate(path, id, span, tile, properties["version"], fingerprint, members, least_days, on_grid)
 
 
 def _covers(item: Mapping[str, Any], grid: TileGrid) -> bool:

@@ -75,10 +75,10 @@ def opened(path, kind):
     return xr.open_zarr(repository.readonly_session("main").store, consolidated=False)
 
 
-def same_values(made, wanted):
+def same_values(made, expected):
     for name in NAMES:
-        np.testing.assert_array_equal(made[name].values, wanted[name].values, err_msg=name)
-        assert made[name].dtype == wanted[name].dtype
+        np.testing.assert_array_equal(made[name].values, expected[name].values, err_msg=name)
+        assert made[name].dtype == expected[name].dtype
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -88,15 +88,15 @@ def test_days_added_one_after_another_are_the_pixels_that_were_published(catalog
     assert (first.days, first.with_product) == (2, 2)
     more = export_product(catalog, ExportRequest(days(4), to, bbox=bbox, format=kind, append=True))
     assert (more.days, more.with_product, more.period) == (2, 1, days(4))
-    wanted = open_product(catalog, bbox, days(4)).compute()
+    expected = open_product(catalog, bbox, days(4)).compute()
     with opened(to, kind) as made:
-        same_values(made, wanted)
+        same_values(made, expected)
         assert [str(one)[:10] for one in made.time.values] == [str(day) for day in days(4).days]
-        np.testing.assert_allclose(made.x, wanted.x)
-        np.testing.assert_allclose(made.y, wanted.y)
+        np.testing.assert_allclose(made.x, expected.x)
+        np.testing.assert_allclose(made.y, expected.y)
         assert len(made.attrs["history"].splitlines()) == 2
         assert made.attrs["time_coverage_end"] == str(FIRST + timedelta(3))
-    assert np.isnan(wanted.sm.values[3]).all()
+    assert np.isnan(expected.sm.values[3]).all()
     assert list(tmp_path.glob(".*")) == []
 
 
@@ -138,9 +138,9 @@ def test_a_grid_in_degrees_takes_the_pixel_at_each_centre(catalog, bbox, tmp_pat
         assert (round(left / 0.01, 6) % 1, round(top / 0.01, 6) % 1) in {(0.0, 0.0)}
         values = by_gdal.read(1)
     with xr.open_dataset(to) as made:
-        wanted = open_product_on(catalog, made.rio.write_crs(4326).odc.geobox, days(2)).compute()
-        same_values(made, wanted)
-    np.testing.assert_array_equal(values, wanted.sm.values[0])
+        expected = open_product_on(catalog, made.rio.write_crs(4326).odc.geobox, days(2)).compute()
+        same_values(made, expected)
+    np.testing.assert_array_equal(values, expected.sm.values[0])
 
 
 def judged(file):
@@ -374,8 +374,8 @@ def test_exports_of_one_name_have_an_item_each(catalog, bbox, tmp_path):
 @pytest.mark.parametrize("rows", [7, 30])
 def test_a_day_that_is_larger_than_memory_is_written_row_by_row(catalog, bbox, tmp_path, monkeypatch, kind, rows):
     """Never more than the limit is computed at once, and the file is the same."""
-    wanted = open_product(catalog, bbox, days(4)).compute()
-    width = wanted.sizes["x"]
+    expected = open_product(catalog, bbox, days(4)).compute()
+    width = expected.sizes["x"]
     monkeypatch.setattr(export, "_MOST_BYTES", rows * width * export._BYTES_A_PIXEL)
     computed, compute = [], xr.Dataset.compute
 
@@ -391,7 +391,7 @@ def test_a_day_that_is_larger_than_memory_is_written_row_by_row(catalog, bbox, t
     assert max(computed) <= rows * width * export._BYTES_A_PIXEL
     assert len(computed) >= 4
     with opened(to, kind) as made:
-        same_values(made, wanted)
+        same_values(made, expected)
 
 
 def test_exports_name_the_crs_of_the_product(tmp_path):
